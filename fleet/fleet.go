@@ -1,0 +1,265 @@
+package fleet
+
+import (
+	"time"
+
+	"github.com/berth-project/berth/label"
+)
+
+// Identifiers. They are the names that people use (host name, pool name, VM name), made unique over all
+// sources by the inventory, which prefixes the source's name when two sources use one name: "kvm-b/host-1".
+type (
+	// SourceID names one configured hypervisor connection (a vCenter, a libvirtd).
+	SourceID string
+	// HostID names one hypervisor host.
+	HostID string
+	// PoolID names one storage pool or datastore. A pool that only one host sees is "host/pool".
+	PoolID string
+	// VMID names one virtual machine.
+	VMID string
+	// DiskID names a disk within its VM: the hypervisor's own device name or key ("vda", "2000").
+	DiskID string
+	// NICID names a NIC within its host ("ens16f0").
+	NICID string
+)
+
+// Hypervisor is the kind of hypervisor of a host.
+type Hypervisor string
+
+// The kinds of hypervisor.
+const (
+	VSphere Hypervisor = "vsphere"
+	KVM     Hypervisor = "kvm"
+	Xen     Hypervisor = "xen"
+)
+
+// SnapshotVersion is the version of the snapshot's JSON that this code reads and writes.
+const SnapshotVersion = 1
+
+// Snapshot is what was seen of a fleet at one time.
+type Snapshot struct {
+	Version int       `json:"version"`
+	Taken   time.Time `json:"taken"` // UTC; the only clock that the pure core ever sees
+	Sources []Source  `json:"sources"`
+	Hosts   []Host    `json:"hosts"`
+	Pools   []Pool    `json:"pools"`
+	VMs     []VM      `json:"vms"`
+	Gaps    []Gap     `json:"gaps"`
+}
+
+// Source is one hypervisor connection that the snapshot was read from.
+type Source struct {
+	ID           SourceID     `json:"id"`
+	Kind         Hypervisor   `json:"kind"`
+	Reachable    bool         `json:"reachable"`
+	Capabilities Capabilities `json:"capabilities"`
+	// NativeBalancer names an automatic balancer of the hypervisor's own that is on (such as "DRS
+	// (fullyAutomated) on cluster-1"); empty when there is none. Berth then only advises.
+	NativeBalancer string `json:"nativeBalancer,omitempty"`
+}
+
+// Capabilities says what a source's driver can do, as data that the solver plans with.
+type Capabilities struct {
+	// LiveMigration: a running VM can change its host.
+	LiveMigration bool `json:"liveMigration"`
+	// LiveStorage: a disk of a running VM can change its pool on the same host.
+	LiveStorage bool `json:"liveStorage"`
+	// LiveBoth: a running VM can change host and pool in one move.
+	LiveBoth bool `json:"liveBoth"`
+	// Offline: a VM that is shut down can change host and pools.
+	Offline bool `json:"offline"`
+}
+
+// Host is one hypervisor host.
+type Host struct {
+	ID         HostID            `json:"id"`
+	Source     SourceID          `json:"source"`
+	Ref        string            `json:"ref"` // the driver's own handle (managed object id, URI)
+	Hypervisor Hypervisor        `json:"hypervisor"`
+	Version    string            `json:"version,omitempty"`
+	Cluster    string            `json:"cluster,omitempty"`
+	Chassis    string            `json:"chassis,omitempty"` // failure domain above the host
+	Tags       []string          `json:"tags,omitempty"`
+	CPU        MilliCPU          `json:"cpu"`    // what VMs may use
+	Memory     Bytes             `json:"memory"` // what VMs may use
+	NICs       []NIC             `json:"nics,omitempty"`
+	Pools      []PoolID          `json:"pools"`              // reachable from this host
+	Networks   []string          `json:"networks,omitempty"` // bridges, port groups that a VNIC can be on
+	Attributes map[string]string `json:"attributes,omitempty"`
+	// Maintenance: the host takes no VM and should be emptied.
+	Maintenance bool `json:"maintenance,omitempty"`
+	// Unreachable: nothing is known now; its VMs (if any are listed) are left alone.
+	Unreachable bool `json:"unreachable,omitempty"`
+}
+
+// NIC is one physical network card (port) of a host.
+type NIC struct {
+	ID       NICID    `json:"id"`
+	Class    NICClass `json:"class"`
+	Speed    Mbps     `json:"speed"`
+	Queues   Queues   `json:"queues"` // reservable queue pairs or functions; 0 at class 0 and 1
+	Driver   string   `json:"driver,omitempty"`
+	Features []string `json:"features,omitempty"`
+	NUMANode int      `json:"numaNode"`
+}
+
+// Pool is one storage pool or datastore.
+type Pool struct {
+	ID       PoolID   `json:"id"`
+	Source   SourceID `json:"source"`
+	Ref      string   `json:"ref"`  // the driver's own handle
+	Type     string   `json:"type"` // the hypervisor's word: "dir", "NFS", "VMFS"
+	Tags     []string `json:"tags,omitempty"`
+	Capacity Bytes    `json:"capacity"`
+	Free     Bytes    `json:"free"`
+	Shared   bool     `json:"shared"` // several hosts reach the same files
+}
+
+// PowerState of a VM.
+type PowerState string
+
+// The power states. A suspended VM has memory state on disk and is never moved.
+const (
+	Running   PowerState = "running"
+	Stopped   PowerState = "stopped"
+	Suspended PowerState = "suspended"
+)
+
+// VM is one virtual machine: its size, its place, its disks with the labels found in them.
+type VM struct {
+	ID      VMID       `json:"id"`
+	Source  SourceID   `json:"source"`
+	Ref     string     `json:"ref"`            // the driver's own handle at its present place
+	UUID    string     `json:"uuid,omitempty"` // stays the same over moves
+	Host    HostID     `json:"host"`
+	Power   PowerState `json:"power"`
+	CPU     MilliCPU   `json:"cpu"`
+	Memory  Bytes      `json:"memory"`
+	Disks   []Disk     `json:"disks"`
+	VNICs   []VNIC     `json:"vnics,omitempty"`
+	Tags    []string   `json:"tags,omitempty"`
+	Pinned  string     `json:"pinned,omitempty"`  // why it must stay where it is; empty: it may move
+	Blocked []Blocker  `json:"blocked,omitempty"` // what it cannot do
+}
+
+// Mode is a way of moving a VM.
+type Mode string
+
+// The modes of a move. Live keeps the guest running; Offline stops it, moves it and starts it again (when it
+// ran before).
+const (
+	Live    Mode = "live"
+	Offline Mode = "offline"
+)
+
+// Change is what a move changes.
+type Change string
+
+// The changes.
+const (
+	ChangeHost    Change = "host"
+	ChangeStorage Change = "storage"
+)
+
+// Blocker says why one kind of live move is impossible for a VM ("vda is a VMDK: QEMU refuses live migration").
+type Blocker struct {
+	Change Change `json:"change"`
+	Reason string `json:"reason"`
+}
+
+// VNIC is one virtual NIC of a VM.
+type VNIC struct {
+	ID      string `json:"id"`
+	Network string `json:"network,omitempty"`
+	Queues  Queues `json:"queues"`
+}
+
+// Disk is one virtual disk of a VM.
+type Disk struct {
+	ID     DiskID `json:"id"`
+	Pool   PoolID `json:"pool"`
+	Path   string `json:"path"` // of the top image, in the driver's own notation
+	Format string `json:"format"`
+	Size   Bytes  `json:"size"` // as the guest sees it
+	Used   Bytes  `json:"used"` // in the pool, the whole chain
+	// Chain is the backing chain below Path, nearest first, bounded to MaxChain.
+	Chain []ChainLink `json:"chain,omitempty"`
+	Label Label       `json:"label"`
+}
+
+// ChainLink is one image below the top one.
+type ChainLink struct {
+	Pool   PoolID `json:"pool"`
+	Path   string `json:"path"`
+	Format string `json:"format"`
+}
+
+// MaxChain bounds a backing chain.
+const MaxChain = 64
+
+// Trust is what the verification of a label's signature came to.
+type Trust string
+
+// The outcomes of verification, from nothing to a trusted signature.
+const (
+	TrustNone     Trust = "none"     // no label
+	TrustUnknown  Trust = "unread"   // the label could not be read: see the snapshot's Gaps
+	TrustUnsigned Trust = "unsigned" // no signature, or one by a key that the trust file does not know
+	TrustInvalid  Trust = "invalid"  // wrong signature, expired or revoked key, expired label, another disk's label
+	TrustSigned   Trust = "signed"   // signed by a trusted key and bound to this disk
+)
+
+// Label is the label of one disk as found and verified when the snapshot was taken.
+type Label struct {
+	Trust    Trust           `json:"trust"`
+	Document *label.Document `json:"document,omitempty"` // nil for TrustNone and TrustUnknown
+	Serial   uint32          `json:"serial,omitempty"`
+	KeyID    string          `json:"keyId,omitempty"`
+	Issuer   string          `json:"issuer,omitempty"`
+	Ceiling  string          `json:"ceiling,omitempty"` // highest level that the key may grant; empty: any
+	From     string          `json:"from,omitempty"`    // path of the image that held it, when an ancestor's
+	Reason   string          `json:"reason,omitempty"`  // why unsigned or invalid
+}
+
+// Gap is something that could not be seen. It is part of the inventory, shown, and never skipped silently.
+type Gap struct {
+	Source SourceID `json:"source"`
+	Object string   `json:"object"` // "host host-a", "vm vm-db disk vda"
+	What   string   `json:"what"`   // what is not known: "label", "nics", "everything"
+	Cause  string   `json:"cause"`
+}
+
+// DiskPlace is one disk on one pool.
+type DiskPlace struct {
+	Disk DiskID `json:"disk"`
+	Pool PoolID `json:"pool"`
+}
+
+// Placement is the place of one VM: its host, and the pool of each disk in the order of VM.Disks.
+type Placement struct {
+	Host  HostID      `json:"host"`
+	Disks []DiskPlace `json:"disks"`
+}
+
+// Relocation is one move of one VM, complete: what a driver needs and all it may do.
+type Relocation struct {
+	VM   VM        `json:"vm"` // as seen in the snapshot: handle, disks, paths
+	From Placement `json:"from"`
+	To   Placement `json:"to"`
+	Mode Mode      `json:"mode"`
+	// Host, Pool and Source details of both ends, so that the driver needs no snapshot.
+	FromHost Host   `json:"fromHost"`
+	ToHost   Host   `json:"toHost"`
+	Pools    []Pool `json:"pools"` // every pool named in From and To
+}
+
+// Observed is what the hypervisors say now of one VM.
+type Observed struct {
+	Placement Placement  `json:"placement"`
+	Power     PowerState `json:"power"`
+	// Settled is false while the VM is between two places: a job runs on it, it is defined on two hosts,
+	// a disk is being mirrored, or files of a broken move are left. Placement is then the place that
+	// counts (where it runs, or where its definition was first), and Detail says what is going on.
+	Settled bool   `json:"settled"`
+	Detail  string `json:"detail,omitempty"`
+}

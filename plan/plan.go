@@ -1,0 +1,86 @@
+package plan
+
+import (
+	"github.com/berth-project/berth/fleet"
+)
+
+// Version is the version of the plan's JSON that this code reads and writes.
+const Version = 1
+
+// Plan is an ordered list of moves with the reason for each, and what could not be helped.
+type Plan struct {
+	Version    int    `json:"version"`
+	ID         string `json:"id"`         // digest of everything below, "p-" and 16 hex digits
+	SnapshotID string `json:"snapshotId"` // fleet.Snapshot.Digest of the snapshot it was made from
+	PolicyID   string `json:"policyId"`
+	// Steps run one after another in this order; each is legal in the state that the ones before it leave.
+	Steps []Step `json:"steps"`
+	// Kept and Moved VMs are all that is not listed here.
+	Unplaced []Unplaced `json:"unplaced"` // need a place and get none, or one that breaks their need
+	Held     []Held     `json:"held"`     // left alone
+	Summary  Summary    `json:"summary"`
+}
+
+// Step is one move.
+type Step struct {
+	N      int              `json:"n"` // from 1
+	Move   fleet.Relocation `json:"move"`
+	Level  string           `json:"level"`
+	Reason string           `json:"reason"` // one line: what was wrong, what the target has
+	// Bytes is what has to be copied between pools.
+	Bytes fleet.Bytes `json:"bytes"`
+	// Risks that must be accepted by name to apply this step.
+	Risks []Risk `json:"risks,omitempty"`
+}
+
+// Risk names what an operator must accept: --accept-risk=NAME.
+type Risk string
+
+// The risks.
+const (
+	// RiskDowntime: a running guest is shut down, moved and started again.
+	RiskDowntime Risk = "downtime"
+)
+
+// Unplaced is a VM whose need cannot be met.
+type Unplaced struct {
+	VM      fleet.VMID    `json:"vm"`
+	Level   string        `json:"level"`
+	Reason  string        `json:"reason"`
+	Refused []RefusedHost `json:"refused"` // counted over the fleet, most frequent first
+}
+
+// RefusedHost counts the hosts that one constraint refuses first.
+type RefusedHost struct {
+	Constraint string         `json:"constraint"`
+	Count      int            `json:"count"`
+	Hosts      []fleet.HostID `json:"hosts"` // at most 8 of them
+}
+
+// Held is a VM that the plan leaves alone, and why.
+type Held struct {
+	VM     fleet.VMID `json:"vm"`
+	Reason string     `json:"reason"`
+}
+
+// Summary counts.
+type Summary struct {
+	VMs          int         `json:"vms"`
+	Right        int         `json:"right"` // already where their label asks
+	Moves        int         `json:"moves"`
+	Unplaced     int         `json:"unplaced"`
+	Held         int         `json:"held"`
+	Bytes        fleet.Bytes `json:"bytes"`
+	CostBefore   int64       `json:"costBefore"` // points, of the soft costs without moves
+	CostAfter    int64       `json:"costAfter"`
+	CostOfMoves  int64       `json:"costOfMoves"`
+	BrokenBefore int         `json:"brokenBefore"` // VMs with a broken hard constraint
+	BrokenAfter  int         `json:"brokenAfter"`
+}
+
+// File is what berth plan make writes: a plan with all that it was made from.
+type File struct {
+	Plan     Plan           `json:"plan"`
+	Policy   string         `json:"policy"` // text of the catalogue
+	Snapshot fleet.Snapshot `json:"snapshot"`
+}

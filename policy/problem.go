@@ -1,0 +1,97 @@
+package policy
+
+import "github.com/berth-project/berth/fleet"
+
+// Rank is the position of a tier in its list of the catalogue, 0 the lowest. Unranked is a host or pool that
+// no rule matched: nothing that asks for a tier is ever placed there.
+type Rank int
+
+// Unranked is the rank of what no rule of the catalogue matched.
+const Unranked Rank = -1
+
+// Priority orders VMs when not everything fits: higher wins. 0 to 1000.
+type Priority int
+
+// Problem is a snapshot with its needs resolved: the input of the solver and of plan.Check. It is read-only
+// after Resolve.
+type Problem struct {
+	Snapshot *fleet.Snapshot
+	// PolicyID is the digest of the catalogue that it was resolved with.
+	PolicyID    string
+	ServerTiers []string // names, by Rank
+	PoolTiers   []string // names, by Rank
+	Hosts       map[fleet.HostID]HostFacts
+	Pools       map[fleet.PoolID]PoolFacts
+	VMs         map[fleet.VMID]Requirement
+	Weights     Weights
+}
+
+// HostFacts is what the rules say of a host. NICClass is by NIC, since a rule may overrule what was detected.
+type HostFacts struct {
+	Tier     Rank
+	Security int // rank in the catalogue's security classes, 0 the lowest
+	// CPU and Memory are what VMs may be promised in sum: the host's own, times the catalogue's overcommit.
+	CPU      fleet.MilliCPU
+	Memory   fleet.Bytes
+	NICClass map[fleet.NICID]fleet.NICClass
+	Rule     string // the rule that matched, "line 12: ..."; empty when none did
+}
+
+// PoolFacts is what the rules say of a pool.
+type PoolFacts struct {
+	Tier Rank
+	// Reserve is what has to stay free in the pool.
+	Reserve fleet.Bytes
+	Rule    string
+}
+
+// Requirement is what one VM needs, with the reason for it. Fields are minimums unless said otherwise.
+type Requirement struct {
+	Level    string // effective level
+	Asked    string // level in the label, when it is another one
+	Priority Priority
+	Server   Rank
+	Disks    []DiskRequirement // in the order of VM.Disks
+	NICClass fleet.NICClass
+	Queues   fleet.Queues // reserved on one NIC of at least NICClass
+	Security int
+	// Spread: VMs with one non-empty group sit in distinct failure domains of the kind Domain.
+	SpreadGroup  string
+	SpreadDomain Domain
+	// Affinity: VMs with one non-empty group sit on one host.
+	AffinityGroup string
+	// Hold: why the VM stays where it is (its label could not be read, its host is unreachable, it is
+	// suspended or pinned); empty: it may move.
+	Hold string
+	// Notes says what trust or defaults changed: "label asks for gold, unsigned ceiling is silver".
+	Notes []string
+}
+
+// DiskRequirement is what one disk needs.
+type DiskRequirement struct {
+	Tier  Rank
+	Level string // the level that asked for it
+}
+
+// Domain is a kind of failure domain.
+type Domain string
+
+// The kinds of failure domains that a spread can be over.
+const (
+	DomainHost    Domain = "host"
+	DomainChassis Domain = "chassis"
+	DomainCluster Domain = "cluster"
+)
+
+// Weights price the soft costs in one unit, points.
+type Weights struct {
+	// TierWaste is for each tier that a VM's host is above its need, per whole thread of the VM.
+	TierWaste int64 `json:"tierWaste"`
+	// PoolWaste is for each tier that a disk's pool is above its need, per GiB.
+	PoolWaste int64 `json:"poolWaste"`
+	// MoveVM is for each VM that moves, MoveGiB for each GiB copied, Downtime for each running VM that is
+	// stopped for its move.
+	MoveVM   int64 `json:"moveVM"`
+	MoveGiB  int64 `json:"moveGiB"`
+	Downtime int64 `json:"downtime"`
+}
