@@ -59,14 +59,15 @@ func DecodeJSON(name string, data []byte, v any) error {
 		off = typ.Offset
 		err = fmt.Errorf("%s: is a %s, expected %s", typ.Field, typ.Value, typ.Type)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		off, err = int64(len(data)), errors.New("the file ends within the document")
+		off, err = int64(len(data))+1, errors.New("the file ends within the document")
 	}
 	line, col := position(data, off)
 	return &SyntaxError{File: name, Line: line, Column: col, Err: err}
 }
 
-func position(data []byte, off int64) (line, col int) {
-	off = min(max(off, 0), int64(len(data)))
-	before := data[:off]
-	return 1 + bytes.Count(before, []byte("\n")), int(off) - bytes.LastIndexByte(before, '\n')
+// position is that of the last of read bytes: encoding/json counts the bytes up to and with the faulty one.
+func position(data []byte, read int64) (line, col int) {
+	at := min(max(read-1, 0), int64(len(data)))
+	before := data[:at]
+	return 1 + bytes.Count(before, []byte("\n")), int(at) - bytes.LastIndexByte(before, '\n')
 }

@@ -1,0 +1,57 @@
+# Berth. `make help` lists the targets. Everything that a target needs beyond Go it installs itself.
+SHELL := /bin/bash
+GO ?= go
+LINT_VERSION := v2.15.0
+LINT := bin/golangci-lint-$(LINT_VERSION)
+FUZZTIME ?= 10s
+STAMP := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+
+.DEFAULT_GOAL := help
+.PHONY: help build run lab lab-down test unit race fuzz lint bench deps clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build bin/berth, one static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X github.com/berth-project/berth/internal/cli.buildStamp=$(STAMP)" -o bin/berth ./cmd/berth
+
+run: build ## Labels -> plan -> moves on an embedded vSphere: no root, no packages, no network
+	bin/berth demo
+
+lab: build ## The same on real libvirt and QEMU: three hosts on this machine (root, Debian)
+	test/lab/run bin/berth
+
+lab-down: ## Stop the lab and delete what it made
+	test/lab/scenario down
+
+deps: ## Install what the tests need (root, Debian); without root their tests skip and say so
+	test/lab/deps
+
+test: deps build ## All tests, those on real libvirt and QEMU included
+	$(GO) vet ./...
+	$(GO) test -timeout 20m ./...
+
+unit: ## The tests that need no package and no root
+	BERTH_NO_LAB=1 $(GO) test ./...
+
+race: ## All tests but the lab's under the race detector
+	BERTH_NO_LAB=1 $(GO) test -race -timeout 20m ./...
+
+fuzz: ## Each fuzz test for FUZZTIME (10s)
+	@set -e; for f in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
+	  for n in $$(grep -oE '^func Fuzz[A-Za-z0-9_]+' $$f | cut -c6-); do \
+	    echo "$$(dirname $$f) $$n"; $(GO) test $$(dirname $$f) -run '^$$' -fuzz "^$$n\$$" -fuzztime $(FUZZTIME); done; done
+
+$(LINT):
+	@mkdir -p bin
+	GOBIN=$(CURDIR)/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	mv bin/golangci-lint $@
+
+lint: $(LINT) ## Strict lint; each suppression carries its reason
+	$(LINT) run ./...
+
+bench: ## The benchmarks, with memory
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...
+
+clean: ## Remove what was built
+	rm -rf bin
