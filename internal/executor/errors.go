@@ -1,0 +1,88 @@
+package executor
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/plan"
+)
+
+// StaleError refuses a step because the world is not as the plan needs it. Nothing was done in this run to
+// the VM.
+type StaleError struct {
+	Step     int
+	VM       fleet.VMID
+	Expected string // "host-a (pool-1), running"
+	Found    string // the same of what is, or "nowhere"
+}
+
+func (e *StaleError) Error() string {
+	return fmt.Sprintf("apply step %d: plan is stale: vm %s: expected %s, found %s", e.Step, e.VM, e.Expected, e.Found)
+}
+
+// UnknownError: it could not be established what became of a step. Its intent stays open in the journal:
+// another run asks again.
+type UnknownError struct {
+	Step  int
+	VM    fleet.VMID
+	Found string // what was seen last
+	Err   error  // what made the outcome unknown; nil when the driver reported success
+}
+
+func (e *UnknownError) Error() string {
+	s := fmt.Sprintf("apply step %d: outcome unknown: vm %s: last seen: %s", e.Step, e.VM, e.Found)
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func (e *UnknownError) Unwrap() error { return e.Err }
+
+// StepError: a step failed and the VM is where it was. The same plan can be applied again when the cause is
+// gone.
+type StepError struct {
+	Step int
+	VM   fleet.VMID
+	Err  error
+}
+
+func (e *StepError) Error() string {
+	return fmt.Sprintf("apply step %d: vm %s is where it was: %v", e.Step, e.VM, e.Err)
+}
+
+func (e *StepError) Unwrap() error { return e.Err }
+
+// RiskError refuses a plan before anything is done because a step needs a risk accepted.
+type RiskError struct {
+	Step int
+	VM   fleet.VMID
+	Risk plan.Risk
+}
+
+func (e *RiskError) Error() string {
+	return fmt.Sprintf("apply step %d: vm %s: risk %q is not accepted", e.Step, e.VM, e.Risk)
+}
+
+// JournalError refuses a journal that does not belong to the plan as it is, or makes no sense.
+type JournalError struct {
+	Record int // from 1; 0 for the journal as a whole
+	Reason string
+}
+
+func (e *JournalError) Error() string {
+	if e.Record == 0 {
+		return "read journal: " + e.Reason
+	}
+	return fmt.Sprintf("read journal: record %d: %s", e.Record, e.Reason)
+}
+
+// describe prints a place and a power state for people: "host-a (vda: nvme-1), running".
+func describe(p fleet.Placement, power fleet.PowerState) string {
+	disks := make([]string, len(p.Disks))
+	for i, d := range p.Disks {
+		disks[i] = fmt.Sprintf("%s: %s", d.Disk, d.Pool)
+	}
+	return fmt.Sprintf("%s (%s), %s", p.Host, strings.Join(disks, ", "), power)
+}
