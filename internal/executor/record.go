@@ -1,22 +1,52 @@
 package executor
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/plan"
 )
 
 // Phase is what a journal record says of a step.
 type Phase string
 
-// The phases. Planned is the first record of a journal and belongs to no step.
+// The phases. Planned is the first record of a journal and belongs to no step; the empty phase is a step that
+// was not begun and is in no record.
 const (
-	Planned Phase = "planned"
-	Intent  Phase = "intent"
-	Done    Phase = "done"
-	Failed  Phase = "failed"
-	Unknown Phase = "unknown"
+	NotBegun Phase = ""
+	Planned  Phase = "planned"
+	Intent   Phase = "intent"
+	Done     Phase = "done"
+	Failed   Phase = "failed"
+	Unknown  Phase = "unknown"
 )
+
+// follows says which phases a step's record may follow.
+func (p Phase) follows(before Phase) bool {
+	switch p {
+	case Intent:
+		return before == NotBegun || before == Failed
+	case Done, Failed:
+		return before != Done
+	case Unknown:
+		return before.open()
+	default:
+		return false
+	}
+}
+
+// open says whether the step may have changed the world and was not brought to an end.
+func (p Phase) open() bool { return p == Intent || p == Unknown }
+
+// recordVersion is the version of the records' JSON.
+const recordVersion = 1
+
+// maxErrorText bounds the text of an error in a record, in bytes.
+const maxErrorText = 4096
 
 // Record is one journal record.
 type Record struct {
@@ -33,4 +63,106 @@ type Record struct {
 	Power fleet.PowerState `json:"power,omitempty"`
 	// Error says why a step failed or its outcome is unknown.
 	Error string `json:"error,omitempty"`
+}
+
+// digest names the content of p, its ID apart from it: an altered plan has another one.
+func digest(p *plan.Plan) (string, error) {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return "", fmt.Errorf("encode plan %s: %w", p.ID, err)
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// StepState is what the journal says of one step.
+type StepState struct {
+	Step  int              `json:"step"`
+	VM    fleet.VMID       `json:"vm"`
+	Phase Phase            `json:"phase"` // empty: not begun
+	Power fleet.PowerState `json:"power,omitempty"`
+	Time  time.Time        `json:"time,omitzero"`
+	Error string           `json:"error,omitempty"`
+}
+
+// Progress is how far the runs of a plan came, as the journal has it.
+type Progress struct {
+	Begun bool        `json:"begun"`
+	Steps []StepState `json:"steps"` // all steps of the plan, in its order
+}
+
+// Done counts the steps that are done.
+func (p Progress) Done() int {
+	n := 0
+	for _, s := range p.Steps {
+		if s.Phase == Done {
+			n++
+		}
+	}
+	return n
+}
+
+// Status reads the records of a journal of p. Errors: *JournalError when they belong to another plan, to this
+// one before it was altered, or make no sense.
+func Status(records [][]byte, p *plan.Plan) (Progress, error) {
+	out := Progress{Begun: len(records) > 0, Steps: make([]StepState, len(p.Steps))}
+	for i := range p.Steps {
+		out.Steps[i] = StepState{Step: i + 1, VM: p.Steps[i].Move.VM.ID}
+	}
+	for i, raw := range records {
+		var r Record
+		if err := fleet.DecodeJSON("record", raw, &r); err != nil {
+			return Progress{}, &JournalError{Record: i + 1, Reason: err.Error()}
+		}
+		reason := ""
+		switch {
+		case r.Version != recordVersion:
+			reason = fmt.Sprintf("version is %d, expected %d", r.Version, recordVersion)
+		case r.PlanID != p.ID:
+			reason = fmt.Sprintf("belongs to plan %s, expected %s", r.PlanID, p.ID)
+		case i == 0:
+			reason = checkPlanned(r, p)
+		default:
+			reason = out.apply(r)
+		}
+		if reason != "" {
+			return Progress{}, &JournalError{Record: i + 1, Reason: reason}
+		}
+	}
+	return out, nil
+}
+
+func checkPlanned(r Record, p *plan.Plan) string {
+	if r.Phase != Planned {
+		return fmt.Sprintf("phase is %q, expected %q", r.Phase, Planned)
+	}
+	want, err := digest(p)
+	if err != nil {
+		return err.Error()
+	}
+	if r.Digest != want {
+		return fmt.Sprintf("plan %s was altered since it was begun", p.ID)
+	}
+	return ""
+}
+
+// apply adds one record; the text says what is wrong with it.
+func (p *Progress) apply(r Record) string {
+	if r.Step < 1 || r.Step > len(p.Steps) {
+		return fmt.Sprintf("step %d, expected 1 to %d", r.Step, len(p.Steps))
+	}
+	s := &p.Steps[r.Step-1]
+	switch {
+	case r.VM != s.VM:
+		return fmt.Sprintf("step %d moves vm %s, expected %s", r.Step, r.VM, s.VM)
+	case r.Step > 1 && p.Steps[r.Step-2].Phase != Done:
+		return fmt.Sprintf("step %d comes before step %d is done", r.Step, r.Step-1)
+	case !r.Phase.follows(s.Phase):
+		return fmt.Sprintf("step %d: phase %q cannot follow %q", r.Step, r.Phase, s.Phase)
+	}
+	s.Phase, s.Time, s.Error = r.Phase, r.Time, r.Error
+	if r.Phase == Intent {
+		s.Power = r.Power
+	}
+	return ""
 }

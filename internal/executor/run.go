@@ -1,0 +1,210 @@
+package executor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/berth-project/berth/plan"
+)
+
+// Run applies p, or goes on with it from what the journal says. It stops at the first step that cannot be
+// brought to its end, and after the current step when ctx ends. Errors: *JournalError and *RiskError before
+// anything is done; *StaleError, *StepError, *UnknownError of the step that stopped it; ctx's error; or the
+// journal's own.
+func Run(ctx context.Context, d Deps, p *plan.Plan) (Result, error) {
+	r := &run{deps: d, plan: p, limits: d.Limits.withDefaults(), clock: d.Clock}
+	if r.clock == nil {
+		r.clock = wallClock{}
+	}
+	var err error
+	if r.progress, err = Status(d.Records, p); err != nil {
+		return r.result(), err
+	}
+	if err := r.admit(); err != nil {
+		return r.result(), err
+	}
+	if !r.progress.Begun {
+		sum, err := digest(p)
+		if err != nil {
+			return r.result(), err
+		}
+		if err := r.append(Record{Phase: Planned, Digest: sum}); err != nil {
+			return r.result(), err
+		}
+	}
+	for i := range p.Steps {
+		if err := ctx.Err(); err != nil {
+			return r.result(), fmt.Errorf("apply plan %s: stopped before step %d: %w", p.ID, i+1, err)
+		}
+		if err := r.step(ctx, i); err != nil {
+			r.report(Event{Kind: StepStopped, Step: i + 1, VM: p.Steps[i].Move.VM.ID, Err: err})
+			return r.result(), err
+		}
+	}
+	return r.result(), nil
+}
+
+type run struct {
+	deps     Deps
+	plan     *plan.Plan
+	limits   Limits
+	clock    Clock
+	progress Progress // as the journal has it, kept up to date
+	skipped  []int
+
+	reporting sync.Mutex
+}
+
+// admit refuses what can be refused before anything is done.
+func (r *run) admit() error {
+	for i := range r.plan.Steps {
+		s := &r.plan.Steps[i]
+		if s.N != i+1 {
+			return fmt.Errorf("apply plan %s: steps[%d].n: is %d, expected %d", r.plan.ID, i, s.N, i+1)
+		}
+		if r.deps.Movers(s.Move.VM.Source) == nil {
+			return fmt.Errorf("apply step %d: vm %s: no driver for source %q", s.N, s.Move.VM.ID, s.Move.VM.Source)
+		}
+		if r.progress.Steps[i].Phase == Done {
+			continue
+		}
+		for _, risk := range s.Risks {
+			if !slices.Contains(r.deps.Accepted, risk) {
+				return &RiskError{Step: s.N, VM: s.Move.VM.ID, Risk: risk}
+			}
+		}
+	}
+	return nil
+}
+
+// step runs the state machine of the step at index i.
+func (r *run) step(ctx context.Context, i int) error {
+	s := &step{run: r, index: i, move: r.plan.Steps[i].Move}
+	s.mover = r.deps.Movers(s.move.VM.Source)
+	var now state = examine{}
+	if r.progress.Steps[i].Phase == Done {
+		if r.movedLater(i) {
+			r.skipped = append(r.skipped, i+1)
+			return nil
+		}
+		now = confirm{}
+	}
+	for now != nil {
+		next, err := now.next(ctx, s)
+		if err != nil {
+			return err
+		}
+		now = next
+	}
+	return nil
+}
+
+// movedLater says whether a later step has begun to move the VM of the step at index i again.
+func (r *run) movedLater(i int) bool {
+	for j := i + 1; j < len(r.plan.Steps); j++ {
+		if r.progress.Steps[j].Phase == NotBegun {
+			return false
+		}
+		if r.plan.Steps[j].Move.VM.ID == r.plan.Steps[i].Move.VM.ID {
+			return true
+		}
+	}
+	return false
+}
+
+// append journals rec and applies it to the progress.
+func (r *run) append(rec Record) error {
+	rec.Version, rec.PlanID, rec.Time = recordVersion, r.plan.ID, r.clock.Now().UTC()
+	if len(rec.Error) > maxErrorText {
+		rec.Error = strings.ToValidUTF8(rec.Error[:maxErrorText], "")
+	}
+	b, err := json.Marshal(rec)
+	if err != nil {
+		return fmt.Errorf("encode record of step %d: %w", rec.Step, err)
+	}
+	if err := r.deps.Journal.Append(b); err != nil {
+		return fmt.Errorf("journal %s of step %d: %w", rec.Phase, rec.Step, err)
+	}
+	if rec.Phase == Planned {
+		r.progress.Begun = true
+		return nil
+	}
+	if reason := r.progress.apply(rec); reason != "" {
+		return errors.New("journal: " + reason)
+	}
+	return nil
+}
+
+func (r *run) report(e Event) {
+	if r.deps.Report == nil {
+		return
+	}
+	e.Steps = len(r.plan.Steps)
+	r.reporting.Lock()
+	defer r.reporting.Unlock()
+	r.deps.Report(e)
+}
+
+func (r *run) result() Result {
+	var out Result
+	out.Skipped = r.skipped
+	for _, s := range r.progress.Steps {
+		switch {
+		case s.Phase != Done:
+			out.Remaining = append(out.Remaining, s.Step)
+		case !slices.Contains(r.skipped, s.Step):
+			out.Done = append(out.Done, s.Step)
+		}
+	}
+	return out
+}
+
+// deadline is how long one Relocate of the step at index i may take.
+func (r *run) deadline(i int) time.Duration {
+	seconds := int64(max(r.plan.Steps[i].Bytes, 0) / r.limits.CopyRate)
+	const year = 365 * 24 * 3600
+	return r.limits.Step + time.Duration(min(seconds, year))*time.Second
+}
+
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits()
+	def := func(v *time.Duration, to time.Duration) {
+		if *v <= 0 {
+			*v = to
+		}
+	}
+	def(&l.Backoff, d.Backoff)
+	def(&l.MaxBackoff, d.MaxBackoff)
+	def(&l.Ask, d.Ask)
+	def(&l.Step, d.Step)
+	def(&l.Settle, d.Settle)
+	def(&l.Poll, d.Poll)
+	if l.Retries <= 0 {
+		l.Retries = d.Retries
+	}
+	if l.CopyRate <= 0 {
+		l.CopyRate = d.CopyRate
+	}
+	return l
+}
+
+type wallClock struct{}
+
+func (wallClock) Now() time.Time { return time.Now() }
+
+func (wallClock) Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
