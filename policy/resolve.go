@@ -2,16 +2,236 @@ package policy
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/berth-project/berth/fleet"
 )
 
 // Resolve joins a catalogue with a valid, sorted snapshot: the tier and capacity of every host and pool, the
 // requirement of every VM. A rule that fails on a host, NIC or pool is an error that names both; nothing is
-// skipped. Equal input gives an equal Problem.
+// skipped. Equal input gives an equal Problem. The lists within it may share memory: it is read-only.
 func Resolve(c *Catalogue, s *fleet.Snapshot) (*Problem, error) {
 	if c == nil || s == nil {
 		return nil, errors.New("resolve policy: no catalogue or no snapshot")
 	}
-	return nil, errors.New("resolve policy: not written yet")
+	p := &Problem{
+		Snapshot: s, PolicyID: c.ID(), ServerTiers: c.ServerTiers(), PoolTiers: c.PoolTiers(), Weights: c.weights,
+		Hosts: make(map[fleet.HostID]HostFacts, len(s.Hosts)),
+		Pools: make(map[fleet.PoolID]PoolFacts, len(s.Pools)),
+		VMs:   make(map[fleet.VMID]Requirement, len(s.VMs)),
+	}
+	for i := range s.Hosts {
+		f, err := c.host(&s.Hosts[i])
+		if err != nil {
+			return nil, err
+		}
+		p.Hosts[s.Hosts[i].ID] = f
+	}
+	for i := range s.Pools {
+		f, err := c.pool(&s.Pools[i])
+		if err != nil {
+			return nil, err
+		}
+		p.Pools[s.Pools[i].ID] = f
+	}
+	r := newResolver(c, s)
+	for i := range s.VMs {
+		p.VMs[s.VMs[i].ID] = r.vm(&s.VMs[i])
+	}
+	return p, nil
+}
+
+// host applies the rules to one host.
+func (c *Catalogue) host(h *fleet.Host) (HostFacts, error) {
+	view := viewHost(h)
+	object := fmt.Sprintf("host %q", h.ID)
+	vars := map[string]any{"host": view}
+	f := HostFacts{Tier: Unranked, NICClass: make(map[fleet.NICID]fleet.NICClass, len(h.NICs))}
+	tier, err := c.first(c.serverRules, vars, object)
+	if err != nil {
+		return f, err
+	}
+	over := Overcommit{CPU: c.defaults.CPU, Memory: c.defaults.Memory}
+	if tier != nil {
+		f.Tier, f.Rule = Rank(tier.rank), tier.String()
+		if o, ok := c.defaults.ByTier[f.Tier]; ok {
+			over = o
+		}
+	}
+	f.CPU = fleet.MilliCPU(over.CPU.Of(int64(h.CPU)))
+	f.Memory = fleet.Bytes(over.Memory.Of(int64(h.Memory)))
+	class, err := c.first(c.securityRules, vars, object)
+	if err != nil {
+		return f, err
+	}
+	if class != nil {
+		f.Security = class.rank
+	}
+	for i := range h.NICs {
+		id := h.NICs[i].ID
+		f.NICClass[id] = h.NICs[i].Class
+		if len(c.nicRules) == 0 {
+			continue
+		}
+		vars["nic"] = &view.NICs[i]
+		class, err := c.first(c.nicRules, vars, fmt.Sprintf("NIC %q of host %q", id, h.ID))
+		if err != nil {
+			return f, err
+		}
+		if class != nil {
+			f.NICClass[id] = fleet.NICClass(class.rank)
+		}
+	}
+	return f, nil
+}
+
+// pool applies the rules to one pool.
+func (c *Catalogue) pool(p *fleet.Pool) (PoolFacts, error) {
+	f := PoolFacts{Tier: Unranked, Reserve: fleet.Bytes(c.defaults.PoolReserve.Of(int64(p.Capacity)))}
+	rule, err := c.first(c.poolRules, map[string]any{"pool": viewPool(p)}, fmt.Sprintf("pool %q", p.ID))
+	if err != nil {
+		return f, err
+	}
+	if rule != nil {
+		f.Tier, f.Rule = Rank(rule.rank), rule.String()
+	}
+	return f, nil
+}
+
+// resolver turns VMs into requirements; labels of equal content are judged once.
+type resolver struct {
+	cat         *Catalogue
+	needs       map[string]*need
+	sourceDown  map[fleet.SourceID]bool
+	hostDown    map[fleet.HostID]bool
+	poolSource  map[fleet.PoolID]fleet.SourceID // of pools of unreachable sources only
+	unlabelled  *need
+	unreadLabel *need
+	key         []byte // reused by keyOf
+}
+
+func newResolver(c *Catalogue, s *fleet.Snapshot) *resolver {
+	r := &resolver{
+		cat: c, needs: map[string]*need{}, sourceDown: map[fleet.SourceID]bool{}, hostDown: map[fleet.HostID]bool{},
+		poolSource: map[fleet.PoolID]fleet.SourceID{}, unlabelled: &need{}, unreadLabel: &need{unread: true},
+	}
+	for i := range s.Sources {
+		if !s.Sources[i].Reachable {
+			r.sourceDown[s.Sources[i].ID] = true
+		}
+	}
+	for i := range s.Hosts {
+		if s.Hosts[i].Unreachable {
+			r.hostDown[s.Hosts[i].ID] = true
+		}
+	}
+	for i := range s.Pools {
+		if src := s.Pools[i].Source; r.sourceDown[src] {
+			r.poolSource[s.Pools[i].ID] = src
+		}
+	}
+	return r
+}
+
+// vm is the requirement of one VM: the strictest of its labelled disks, or the default.
+func (r *resolver) vm(v *fleet.VM) Requirement {
+	req := Requirement{Hold: r.hold(v), Disks: make([]DiskRequirement, len(v.Disks))}
+	level := -1
+	asked := asking{cat: r.cat, rank: -1}
+	needs := make([]*need, 0, 8) // on the stack for up to 8 disks
+	for i := range v.Disks {
+		n := r.need(&v.Disks[i].Label)
+		needs = append(needs, n)
+		for _, note := range n.notes {
+			if len(v.Disks) > 1 {
+				note = fmt.Sprintf("disk %s: %s", v.Disks[i].ID, note)
+			}
+			req.Notes = append(req.Notes, note)
+		}
+		asked.add(n.asked)
+		if n.obeyed {
+			level = max(level, n.level)
+			req.raise(n)
+		}
+	}
+	if level < 0 {
+		level = r.cat.defaults.Unlabelled
+		req.raise(plainNeed(r.cat, level))
+	}
+	l := &r.cat.levels[level]
+	req.Level = l.Name
+	if asked.name != req.Level {
+		req.Asked = asked.name
+	}
+	for i, n := range needs {
+		req.Disks[i] = DiskRequirement{Tier: l.Storage, Level: l.Name}
+		if n.obeyed {
+			req.Disks[i] = DiskRequirement{Tier: n.storage, Level: r.cat.levels[n.level].Name}
+		}
+	}
+	return req
+}
+
+// raise makes q at least as strict as the need of one disk.
+func (q *Requirement) raise(n *need) {
+	q.Server = max(q.Server, n.server)
+	q.Priority = max(q.Priority, n.priority)
+	q.NICClass = max(q.NICClass, n.nicClass)
+	q.Queues = max(q.Queues, n.queues)
+	q.Security = max(q.Security, n.security)
+	if q.SpreadGroup == "" && n.spreadGroup != "" {
+		q.SpreadGroup, q.SpreadDomain = n.spreadGroup, n.spreadDomain
+	}
+	if q.AffinityGroup == "" {
+		q.AffinityGroup = n.affinityGroup
+	}
+}
+
+// asking finds the level that a VM's labels ask for: the highest that the catalogue has, else the first name.
+type asking struct {
+	cat  *Catalogue
+	name string
+	rank int
+}
+
+func (a *asking) add(name string) {
+	if name == "" {
+		return
+	}
+	if rank := a.cat.levelIndex(name); a.name == "" || rank > a.rank {
+		a.name, a.rank = name, rank
+	}
+}
+
+// hold is why v stays where it is, "" when it may move.
+func (r *resolver) hold(v *fleet.VM) string {
+	why := ""
+	add := func(reason string) {
+		if why != "" {
+			why += "; "
+		}
+		why += reason
+	}
+	if r.sourceDown[v.Source] {
+		add(fmt.Sprintf("source %q is unreachable", v.Source))
+	}
+	if r.hostDown[v.Host] {
+		add(fmt.Sprintf("host %q is unreachable", v.Host))
+	}
+	if v.Power == fleet.Suspended {
+		add("suspended: its memory is on disk and would be lost")
+	}
+	if v.Pinned != "" {
+		add("pinned: " + v.Pinned)
+	}
+	for i := range v.Disks {
+		d := &v.Disks[i]
+		if d.Label.Trust == fleet.TrustUnknown {
+			add(fmt.Sprintf("label of disk %s could not be read", d.ID))
+		}
+		if src, down := r.poolSource[d.Pool]; down && src != v.Source {
+			add(fmt.Sprintf("source %q of pool %q is unreachable", src, d.Pool))
+		}
+	}
+	return why
 }
