@@ -21,7 +21,7 @@ func (e *StaleError) Error() string {
 	return fmt.Sprintf("apply step %d: plan is stale: vm %s: expected %s, found %s", e.Step, e.VM, e.Expected, e.Found)
 }
 
-// UnknownError: it could not be established what became of a step. Its intent stays open in the journal:
+// UnknownError says that it could not be established what became of a step. Its intent stays open in the journal:
 // another run asks again.
 type UnknownError struct {
 	Step  int
@@ -40,7 +40,7 @@ func (e *UnknownError) Error() string {
 
 func (e *UnknownError) Unwrap() error { return e.Err }
 
-// StepError: a step failed and the VM is where it was. The same plan can be applied again when the cause is
+// StepError says that a step failed and its VM is where it was. The same plan can be applied again when the cause is
 // gone.
 type StepError struct {
 	Step int

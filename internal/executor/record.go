@@ -114,7 +114,7 @@ func Status(records [][]byte, p *plan.Plan) (Progress, error) {
 		if err := fleet.DecodeJSON("record", raw, &r); err != nil {
 			return Progress{}, &JournalError{Record: i + 1, Reason: err.Error()}
 		}
-		reason := ""
+		var reason string
 		switch {
 		case r.Version != recordVersion:
 			reason = fmt.Sprintf("version is %d, expected %d", r.Version, recordVersion)

@@ -1,0 +1,196 @@
+package inventory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/label"
+	"github.com/berth-project/berth/label/diskimage"
+)
+
+// reader reads the labels of one source's disks into its part of the snapshot.
+type reader struct {
+	source Source
+	part   *fleet.Snapshot
+	opts   Options
+	hosts  map[fleet.HostID]*fleet.Host
+	pools  map[fleet.PoolID]*fleet.Pool
+	hung   atomic.Int64 // disks whose reads got no answer in time
+}
+
+func newReader(s Source, part *fleet.Snapshot, o Options) *reader {
+	r := &reader{source: s, part: part, opts: o, hosts: map[fleet.HostID]*fleet.Host{}, pools: map[fleet.PoolID]*fleet.Pool{}}
+	for i := range part.Hosts {
+		r.hosts[part.Hosts[i].ID] = &part.Hosts[i]
+	}
+	for i := range part.Pools {
+		r.pools[part.Pools[i].ID] = &part.Pools[i]
+	}
+	return r
+}
+
+// readAll fills in the label of every disk. One that cannot be read, or whose format has no place for one, is
+// a gap.
+func (r *reader) readAll(ctx context.Context) {
+	gaps := make([][]fleet.Gap, len(r.part.VMs))
+	var group errgroup.Group
+	group.SetLimit(r.opts.Parallel)
+	for i := range r.part.VMs {
+		v := &r.part.VMs[i]
+		gaps[i] = make([]fleet.Gap, len(v.Disks))
+		for j := range v.Disks {
+			group.Go(func() error {
+				found, cause := r.disk(ctx, v, &v.Disks[j])
+				v.Disks[j].Label = found
+				if cause != "" {
+					gaps[i][j] = fleet.Gap{
+						Source: r.source.ID(), Object: fmt.Sprintf("vm %s disk %s", v.ID, v.Disks[j].ID), What: "label", Cause: cause,
+					}
+				}
+				return nil
+			})
+		}
+	}
+	_ = group.Wait() // no task returns an error: it is in the gaps
+	for _, list := range gaps {
+		for _, g := range list {
+			if g.What != "" {
+				r.part.Gaps = append(r.part.Gaps, g)
+			}
+		}
+	}
+}
+
+// disk is the label of one disk; cause says why it is not known, or why there can be none.
+func (r *reader) disk(ctx context.Context, v *fleet.VM, d *fleet.Disk) (found fleet.Label, cause string) {
+	unread := fleet.Label{Trust: fleet.TrustUnknown}
+	if h := r.hosts[v.Host]; h != nil && h.Unreachable {
+		return unread, "host " + string(v.Host) + " is unreachable"
+	}
+	if n := r.hung.Load(); n >= int64(r.opts.Parallel) {
+		return unread, fmt.Sprintf("not tried: %d reads of source %s got no answer in time", n, r.source.ID())
+	}
+	found, err := within(ctx, r.opts.ReadTimeout, func(ctx context.Context) (fleet.Label, error) { return r.nearest(ctx, d) })
+	var none *noLabelError
+	switch {
+	case err == nil:
+		return found, ""
+	case errors.As(err, &none):
+		return fleet.Label{Trust: fleet.TrustNone}, none.Error()
+	case errors.Is(err, context.DeadlineExceeded):
+		r.hung.Add(1)
+	}
+	return unread, err.Error()
+}
+
+// noLabelError: the format of an image has no place for a label.
+type noLabelError struct{ format string }
+
+func (e *noLabelError) Error() string {
+	return e.format + " images carry no label in this version"
+}
+
+// nearest walks from the top image down to the first one that holds a label.
+func (r *reader) nearest(ctx context.Context, d *fleet.Disk) (fleet.Label, error) {
+	images := append([]fleet.ChainLink{{Pool: d.Pool, Path: d.Path, Format: d.Format}}, d.Chain...)
+	seen := map[fleet.ChainLink]bool{}
+	var none *noLabelError
+	for i, image := range images {
+		key := fleet.ChainLink{Pool: image.Pool, Path: image.Path}
+		if seen[key] {
+			return fleet.Label{}, fmt.Errorf("backing chain comes back to %s", image.Path)
+		}
+		seen[key] = true
+		frame, binding, err := r.image(ctx, image)
+		switch {
+		case none == nil && errors.As(err, &none), errors.As(err, new(*noLabelError)):
+			continue
+		case err != nil:
+			return fleet.Label{}, err
+		case frame != nil:
+			from := ""
+			if i > 0 {
+				from = image.Path
+			}
+			return r.verified(frame, binding, from), nil
+		}
+	}
+	if none != nil {
+		return fleet.Label{}, none
+	}
+	return fleet.Label{Trust: fleet.TrustNone}, nil
+}
+
+// image reads the label of one image; a nil frame is none.
+func (r *reader) image(ctx context.Context, image fleet.ChainLink) (frame *label.Frame, disk label.Binding, err error) {
+	// A format that the hypervisor does not look for is the guest's own data: whatever looks like a label in
+	// a raw disk was written by the guest.
+	if image.Format == string(diskimage.FormatRaw) {
+		return nil, disk, &noLabelError{image.Format}
+	}
+	pool := r.pools[image.Pool]
+	if pool == nil {
+		return nil, disk, fmt.Errorf("open image %s: pool %q is not known", image.Path, image.Pool)
+	}
+	file, err := r.source.OpenImage(ctx, *pool, image.Path)
+	if err != nil {
+		return nil, disk, fmt.Errorf("open image %s: %w", image.Path, err)
+	}
+	defer func() {
+		if closing := file.Close(); err == nil && closing != nil {
+			frame, err = nil, fmt.Errorf("close image %s: %w", image.Path, closing)
+		}
+	}()
+	frame, info, err := diskimage.ReadLabel(&patient{ctx: ctx, file: file})
+	switch {
+	case errors.Is(err, diskimage.ErrUnsupported) && info != nil && info.Format == diskimage.FormatVMDK:
+		return nil, disk, fmt.Errorf("read label of %s: %w", image.Path, err)
+	case errors.Is(err, diskimage.ErrUnsupported):
+		return nil, disk, &noLabelError{image.Format}
+	case err != nil:
+		return nil, disk, fmt.Errorf("read label of %s: %w", image.Path, err)
+	case frame == nil && info.Damaged:
+		return nil, disk, fmt.Errorf("read label of %s: %w", image.Path, diskimage.ErrDamaged)
+	}
+	return frame, info.Binding(), nil
+}
+
+// patient stops reading when the context ends, whatever the driver does.
+type patient struct {
+	ctx  context.Context
+	file fleet.ImageFile
+}
+
+func (p *patient) ReadAt(b []byte, off int64) (int, error) {
+	if err := p.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := p.file.ReadAt(b, off)
+	if n < len(b) && err == nil {
+		err = io.ErrNoProgress // io.ReaderAt forbids it; the codec relies on that
+	}
+	return n, err
+}
+
+func (p *patient) Size() int64 { return max(p.file.Size(), 0) }
+
+// verified is a label as the snapshot has it, judged now and for the disk whose image holds it.
+func (r *reader) verified(frame *label.Frame, disk label.Binding, from string) fleet.Label {
+	v := r.opts.Trust.Verify(*frame, disk, r.opts.Now)
+	out := fleet.Label{
+		Trust: fleet.Trust(v.Trust), Serial: frame.Serial, Issuer: v.Issuer, Ceiling: v.Ceiling, From: from, Reason: v.Reason,
+	}
+	if frame.KeyID != (label.KeyID{}) {
+		out.KeyID = frame.KeyID.String()
+	}
+	if doc, err := frame.Document(); err == nil {
+		out.Document = &doc
+	}
+	return out
+}
