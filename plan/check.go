@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/policy"
@@ -30,14 +31,214 @@ func (v Violation) String() string {
 const MaxViolations = 100
 
 // Check verifies p against problem, which must be that of the plan's own snapshot and policy, without a line
-// of the solver. It gives nothing when the plan is legal.
+// of the solver: each step in the state that the ones before it leave, then the plan's lists, counts and
+// seal. What was broken before the plan and is not yet mended is no fault of the plan; only worse is. A legal
+// plan gives nothing.
 func Check(problem *policy.Problem, p *Plan) []Violation {
-	return CheckSteps(problem, p.Steps)
+	w, err := newWorld(problem)
+	if err != nil {
+		return []Violation{{Constraint: ConstraintProblem, Detail: err.Error()}}
+	}
+	c := &checker{w: w}
+	c.identity(p)
+	c.steps(p.Steps)
+	c.lists(p)
+	if s, err := Summarize(problem, p); err != nil {
+		c.say(ConstraintSummary, "%v", err)
+	} else if s != p.Summary {
+		c.say(ConstraintSummary, "says %+v, counted %+v", p.Summary, s)
+	}
+	return c.out
 }
 
 // CheckSteps verifies that steps are legal one after another from problem's snapshot, which may be newer
-// than the plan: it answers whether what remains of a plan may still be applied.
+// than the plan: it answers whether what remains of a plan may still be applied. A Violation's Step is the
+// step's own number.
 func CheckSteps(problem *policy.Problem, steps []Step) []Violation {
-	_, _ = problem, steps
-	return nil
+	w, err := newWorld(problem)
+	if err != nil {
+		return []Violation{{Constraint: ConstraintProblem, Detail: err.Error()}}
+	}
+	c := &checker{w: w}
+	c.steps(steps)
+	return c.out
+}
+
+type checker struct {
+	w   *world
+	at  int        // number of the step being checked
+	vm  fleet.VMID // of that step
+	out []Violation
+}
+
+func (c *checker) say(constraint, format string, args ...any) {
+	if len(c.out) < MaxViolations {
+		c.out = append(c.out, Violation{Step: c.at, VM: c.vm, Constraint: constraint, Detail: fmt.Sprintf(format, args...)})
+	}
+}
+
+func (c *checker) identity(p *Plan) {
+	if p.Version != Version {
+		c.say(ConstraintVersion, "is version %d, expected %d", p.Version, Version)
+	}
+	if d := c.w.p.Snapshot.Digest(); p.SnapshotID != d {
+		c.say(ConstraintVersion, "was made from snapshot %q, this one is %s", p.SnapshotID, d)
+	}
+	if p.PolicyID != c.w.p.PolicyID {
+		c.say(ConstraintVersion, "was made with policy %q, this one is %s", p.PolicyID, c.w.p.PolicyID)
+	}
+	if id, err := p.seal(); err != nil || id != p.ID {
+		c.say(ConstraintSeal, "the ID is %q, the content gives %q", p.ID, id)
+	}
+	for i := range p.Steps {
+		if p.Steps[i].N != i+1 {
+			c.say(ConstraintNumber, "step %d of the list has number %d", i+1, p.Steps[i].N)
+			return
+		}
+	}
+}
+
+// steps walks the steps. Affinity is judged at the end alone: a group that moves is on two hosts while it
+// moves, since steps run one by one.
+func (c *checker) steps(steps []Step) {
+	before := map[string]int{}
+	for i := range steps {
+		st := &steps[i]
+		c.at, c.vm = st.N, st.Move.VM.ID
+		if v := c.w.vms[c.vm]; v != nil && v.need.AffinityGroup != "" {
+			g := v.need.AffinityGroup
+			if _, seen := before[g]; !seen {
+				before[g] = c.w.parts(c.w.affine[g])
+			}
+		}
+		c.step(st)
+	}
+	c.at, c.vm = 0, ""
+	groups := make([]string, 0, len(before))
+	for g := range before {
+		groups = append(groups, g)
+	}
+	slices.Sort(groups)
+	for _, g := range groups {
+		if n := c.w.parts(c.w.affine[g]); n > before[g] {
+			c.say(ConstraintAffinity, "group %s sits on %d hosts after the steps, on %d before", g, n, before[g])
+		}
+	}
+}
+
+// step checks one step and makes it, so that the next is checked in the state that this one leaves; a step
+// that cannot be made because it names what there is not is left out.
+func (c *checker) step(st *Step) {
+	v := c.w.vms[st.Move.VM.ID]
+	if v == nil {
+		c.say(ConstraintPlace, "there is no such VM")
+		return
+	}
+	to := st.Move.To
+	if !st.Move.From.Equal(v.at) {
+		c.say(ConstraintPlace, "starts from %s, but the VM is on %s then", placeText(st.Move.From), placeText(v.at))
+	}
+	if what := c.w.unknown(v, to); what != "" {
+		c.say(ConstraintPlace, "%s", what)
+		return
+	}
+	if to.Equal(v.at) {
+		c.say(ConstraintPlace, "goes nowhere")
+		return
+	}
+	c.details(v, st)
+	if r := HoldReason(c.w.p, v.vm); r != "" {
+		c.say(ConstraintHeld, "%s", r)
+	}
+	if to.Host != v.at.Host {
+		c.host(v, to.Host)
+	}
+	c.storage(v, to)
+	c.mode(v, st)
+	c.w.move(v, to)
+}
+
+// details holds what a driver will be told against the snapshot. A VM that moved before in the plan has its
+// disks elsewhere by now: their paths are empty then, since only the hypervisor knows them.
+func (c *checker) details(v *vmAt, st *Step) {
+	m, s := &st.Move, c.w.p.Snapshot
+	if st.Level != v.need.Level {
+		c.say(ConstraintDetails, "says level %q, the VM's is %q", st.Level, v.need.Level)
+	}
+	if st.Reason == "" {
+		c.say(ConstraintDetails, "gives no reason")
+	}
+	if m.VM.Source != v.vm.Source || m.VM.UUID != v.vm.UUID || m.VM.Power != v.vm.Power ||
+		m.VM.CPU != v.vm.CPU || m.VM.Memory != v.vm.Memory || v.moved == 0 && m.VM.Ref != v.vm.Ref {
+		c.say(ConstraintDetails, "the VM is not as in the snapshot")
+	}
+	if !m.VM.Place().Equal(v.at) {
+		c.say(ConstraintDetails, "the VM in it is on %s, expected %s", placeText(m.VM.Place()), placeText(v.at))
+	}
+	for i := range min(len(m.VM.Disks), len(v.vm.Disks)) {
+		got, want := &m.VM.Disks[i], &v.vm.Disks[i]
+		stale := v.moved > 0 && got.Path == ""
+		if got.Size != want.Size || got.Format != want.Format || got.Path != want.Path && !stale {
+			c.say(ConstraintDetails, "disk %s is not as in the snapshot", want.ID)
+		}
+	}
+	c.ends(st)
+	for _, place := range []fleet.Placement{m.From, m.To} {
+		for _, d := range place.Disks {
+			got := slices.IndexFunc(m.Pools, func(p fleet.Pool) bool { return p.ID == d.Pool })
+			if want := s.Pool(d.Pool); got < 0 || want == nil || m.Pools[got].Ref != want.Ref || m.Pools[got].Source != want.Source {
+				c.say(ConstraintDetails, "pool %s is not described as in the snapshot", d.Pool)
+			}
+		}
+	}
+}
+
+func (c *checker) ends(st *Step) {
+	for _, end := range []struct {
+		id  fleet.HostID
+		got *fleet.Host
+	}{{st.Move.From.Host, &st.Move.FromHost}, {st.Move.To.Host, &st.Move.ToHost}} {
+		want := c.w.p.Snapshot.Host(end.id)
+		if want == nil || end.got.ID != end.id || end.got.Ref != want.Ref || end.got.Source != want.Source ||
+			end.got.Hypervisor != want.Hypervisor {
+			c.say(ConstraintDetails, "host %s is not described as in the snapshot", end.id)
+		}
+	}
+}
+
+// lists checks that the plan's lists name VMs once and that those held are those that must be.
+func (c *checker) lists(p *Plan) {
+	held := make(map[fleet.VMID]bool, len(p.Held))
+	for _, h := range p.Held {
+		v := c.w.vms[h.VM]
+		if v == nil || held[h.VM] || HoldReason(c.w.p, v.vm) == "" {
+			c.say(ConstraintSummary, "holds %s, which does not exist, may move, or is listed twice", h.VM)
+		}
+		held[h.VM] = true
+	}
+	for i := range c.w.p.Snapshot.VMs {
+		if v := &c.w.p.Snapshot.VMs[i]; !held[v.ID] && HoldReason(c.w.p, v) != "" {
+			c.say(ConstraintSummary, "does not list %s as held: %s", v.ID, HoldReason(c.w.p, v))
+		}
+	}
+	unplaced := make(map[fleet.VMID]bool, len(p.Unplaced))
+	for _, u := range p.Unplaced {
+		if c.w.vms[u.VM] == nil || unplaced[u.VM] || held[u.VM] {
+			c.say(ConstraintSummary, "cannot place %s, which does not exist, is held, or is listed twice", u.VM)
+		}
+		unplaced[u.VM] = true
+	}
+	for i := range p.Steps {
+		if id := p.Steps[i].Move.VM.ID; unplaced[id] {
+			c.say(ConstraintSummary, "moves %s and lists it as one that cannot be placed", id)
+		}
+	}
+}
+
+func placeText(p fleet.Placement) string {
+	s := "host " + string(p.Host)
+	for _, d := range p.Disks {
+		s += fmt.Sprintf(", %s on %s", d.Disk, d.Pool)
+	}
+	return s
 }

@@ -1,0 +1,131 @@
+package plan
+
+import (
+	"math/bits"
+
+	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/policy"
+)
+
+// maxPoints bounds one term of a cost, so that no sum of costs overflows.
+const maxPoints = 1 << 40
+
+// points is rate points for each unit of n, rounded down, at most maxPoints; 0 for what is not positive.
+func points(rate, n, unit int64) int64 {
+	if rate <= 0 || n <= 0 {
+		return 0
+	}
+	hi, lo := bits.Mul64(uint64(rate), uint64(n))
+	if hi >= uint64(unit) {
+		return maxPoints
+	}
+	q, _ := bits.Div64(hi, lo, uint64(unit))
+	return int64(min(q, maxPoints))
+}
+
+// TierCost is the soft cost, in points, of cpu on a host of the tier at, above the need.
+func TierCost(w policy.Weights, at, need policy.Rank, cpu fleet.MilliCPU) int64 {
+	return points(w.TierWaste*above(at, need), int64(cpu), 1000)
+}
+
+// PoolCost is the soft cost, in points, of used bytes in a pool of the tier at, above the need.
+func PoolCost(w policy.Weights, at, need policy.Rank, used fleet.Bytes) int64 {
+	return points(w.PoolWaste*above(at, need), int64(used), int64(fleet.GiB))
+}
+
+// MoveCost is the cost, in points, of one move that copies bytes and, with down, stops a running VM.
+func MoveCost(w policy.Weights, copied fleet.Bytes, down bool) int64 {
+	c := min(max(w.MoveVM, 0), maxPoints) + points(w.MoveGiB, int64(copied), int64(fleet.GiB))
+	if down {
+		c += min(max(w.Downtime, 0), maxPoints)
+	}
+	return c
+}
+
+func above(at, need policy.Rank) int64 {
+	return int64(max(at-max(need, 0), 0))
+}
+
+// SoftCost is what the place at costs for v without any move: the tiers of its host and pools above its
+// need, in points.
+func SoftCost(p *policy.Problem, v *fleet.VM, at fleet.Placement) int64 {
+	need := p.VMs[v.ID]
+	c := TierCost(p.Weights, p.Hosts[at.Host].Tier, need.Server, v.CPU)
+	for i, d := range at.Disks {
+		c += PoolCost(p.Weights, p.Pools[d.Pool].Tier, need.Disks[i].Tier, v.Disks[i].Used)
+	}
+	return c
+}
+
+// HoldReason says why v must be left alone, or "" when it may move.
+func HoldReason(p *policy.Problem, v *fleet.VM) string {
+	if r := p.VMs[v.ID].Hold; r != "" {
+		return r
+	}
+	h, s := p.Snapshot.Host(v.Host), p.Snapshot.Source(v.Source)
+	switch {
+	case v.Pinned != "":
+		return "pinned: " + v.Pinned
+	case v.Power != fleet.Running && v.Power != fleet.Stopped:
+		return "is " + string(v.Power)
+	case h == nil || h.Unreachable:
+		return "its host " + string(v.Host) + " is unreachable"
+	case s == nil || !s.Reachable:
+		return "its source " + string(v.Source) + " is unreachable"
+	}
+	return ""
+}
+
+// DomainOf names the failure domain of the kind k that h sits in. A host that names no chassis or no cluster
+// is a domain of its own.
+func DomainOf(k policy.Domain, h *fleet.Host) string {
+	name := ""
+	switch k {
+	case policy.DomainChassis:
+		name = h.Chassis
+	case policy.DomainCluster:
+		name = h.Cluster
+	default:
+	}
+	if name == "" {
+		return "host " + string(h.ID)
+	}
+	return string(k) + " " + name
+}
+
+// Freed is what the pool of d gains when d leaves it: nothing when d has a backing chain, since others may
+// share it. A disk that moved before is flat: its copy has no chain.
+func Freed(d *fleet.Disk, flat bool) fleet.Bytes {
+	if len(d.Chain) > 0 && !flat {
+		return 0
+	}
+	return d.Used
+}
+
+// ModeRefusal says why v cannot make the change that a move brings in the mode m by a source with the
+// capabilities c; "" when it can.
+func ModeRefusal(c fleet.Capabilities, v *fleet.VM, m fleet.Mode, host, storage bool) string {
+	if m == fleet.Offline {
+		if !c.Offline {
+			return "its source cannot move a VM that is shut down"
+		}
+		return ""
+	}
+	switch {
+	case v.Power != fleet.Running:
+		return "a VM that does not run cannot move live"
+	case host && storage && !c.LiveBoth:
+		return "its source cannot change host and pool of a running VM at once"
+	case host && !storage && !c.LiveMigration:
+		return "its source cannot migrate a running VM"
+	case storage && !host && !c.LiveStorage:
+		return "its source cannot move a disk of a running VM"
+	}
+	if r := v.BlockedBy(fleet.ChangeHost); host && r != "" {
+		return r
+	}
+	if r := v.BlockedBy(fleet.ChangeStorage); storage && r != "" {
+		return r
+	}
+	return ""
+}

@@ -1,0 +1,173 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/berth-project/berth/fleet"
+)
+
+// change is what one step changes.
+type change struct {
+	host, storage bool
+	copied        fleet.Bytes
+}
+
+func changeOf(v *vmAt, to fleet.Placement) change {
+	c := change{host: v.at.Host != to.Host}
+	for i, d := range to.Disks {
+		if d.Pool != v.at.Disks[i].Pool {
+			c.storage = true
+			c.copied += v.vm.Disks[i].Used
+		}
+	}
+	return c
+}
+
+// down says whether the change in the mode m stops a guest that runs.
+func (c change) down(v *fleet.VM, m fleet.Mode) bool {
+	return m != fleet.Live && v.Power == fleet.Running
+}
+
+// unknown says what to names that there is not; "" when all is known.
+func (w *world) unknown(v *vmAt, to fleet.Placement) string {
+	if w.hosts[to.Host] == nil {
+		return fmt.Sprintf("there is no host %q", to.Host)
+	}
+	if len(to.Disks) != len(v.vm.Disks) {
+		return fmt.Sprintf("places %d disks of %d", len(to.Disks), len(v.vm.Disks))
+	}
+	for i, d := range to.Disks {
+		if d.Disk != v.vm.Disks[i].ID {
+			return fmt.Sprintf("places disk %q, expected %q", d.Disk, v.vm.Disks[i].ID)
+		}
+		if _, ok := w.free[d.Pool]; !ok {
+			return fmt.Sprintf("there is no pool %q", d.Pool)
+		}
+	}
+	return ""
+}
+
+// refusal is one constraint and why it refuses; the zero value refuses nothing.
+type refusal struct{ constraint, detail string }
+
+// hostRefusal is the first constraint by which a host is no place for v whatever else is on it.
+func (w *world) hostRefusal(v *vmAt, id fleet.HostID) refusal {
+	h := w.hosts[id]
+	src := w.p.Snapshot.Source(h.host.Source)
+	switch need := v.need; {
+	case h.host.Source != v.vm.Source:
+		return refusal{ConstraintSource, fmt.Sprintf("host %s is of source %s, the VM of %s", id, h.host.Source, v.vm.Source)}
+	case h.host.Unreachable || !src.Reachable:
+		return refusal{ConstraintUnreachable, fmt.Sprintf("host %s could not be seen", id)}
+	case h.host.Maintenance:
+		return refusal{ConstraintMaintenance, fmt.Sprintf("host %s is in maintenance", id)}
+	case h.facts.Tier < max(need.Server, 0):
+		return refusal{ConstraintServerTier, fmt.Sprintf("host %s is of tier %d, needs %d", id, h.facts.Tier, need.Server)}
+	case h.facts.Security < need.Security:
+		return refusal{ConstraintSecurity, fmt.Sprintf("host %s is of class %d, needs %d", id, h.facts.Security, need.Security)}
+	}
+	if len(h.host.Networks) > 0 {
+		for _, n := range v.vm.VNICs {
+			if n.Network != "" && !slices.Contains(h.host.Networks, n.Network) {
+				return refusal{ConstraintNetwork, fmt.Sprintf("host %s has no network %s", id, n.Network)}
+			}
+		}
+	}
+	if !h.hasClass(v.need.NICClass) {
+		return refusal{ConstraintNICClass, fmt.Sprintf("host %s has no NIC of class %d", id, v.need.NICClass)}
+	}
+	return refusal{}
+}
+
+// host checks the arrival of v on a new host. While the step lasts v counts at both ends; the source gains
+// nothing, so that only the target has to be looked at.
+func (c *checker) host(v *vmAt, id fleet.HostID) {
+	if r := c.w.hostRefusal(v, id); r.constraint != "" {
+		c.say(r.constraint, "%s", r.detail)
+	}
+	h := c.w.hosts[id]
+	if sum := h.cpu + v.vm.CPU; v.vm.CPU > 0 && sum > h.facts.CPU {
+		c.say(ConstraintCPU, "host %s would have promised %s of %s threads", id, sum, h.facts.CPU)
+	}
+	if sum := h.memory + v.vm.Memory; v.vm.Memory > 0 && sum > h.facts.Memory {
+		c.say(ConstraintMemory, "host %s would have promised %s of %s", id, fleet.FormatBytes(sum), fleet.FormatBytes(h.facts.Memory))
+	}
+	if q := v.need.Queues; q > 0 && !h.packs(QueueNeed{Class: v.need.NICClass, Queues: q}) {
+		c.say(ConstraintNICQueues, "host %s has no NIC of class %d with %d queues left", id, v.need.NICClass, q)
+	}
+	if v.need.SpreadGroup == "" {
+		return
+	}
+	for _, other := range c.w.spread[v.need.SpreadGroup] {
+		if u := c.w.vms[other]; u != v && c.w.conflict(u, v, id) && !c.w.conflict(u, v, v.at.Host) {
+			c.say(ConstraintSpread, "host %s is in one failure domain with %s of group %s", id, other, v.need.SpreadGroup)
+			return
+		}
+	}
+}
+
+// reachRefusal says which disk would lie where to.Host cannot reach it, or not with its backing chain.
+func (w *world) reachRefusal(v *vmAt, to fleet.Placement) string {
+	pools := w.hosts[to.Host].host.Pools
+	for i, d := range to.Disks {
+		if !slices.Contains(pools, d.Pool) {
+			return fmt.Sprintf("host %s does not reach pool %s of disk %s", to.Host, d.Pool, d.Disk)
+		}
+		if to.Host == v.at.Host || d.Pool != v.at.Disks[i].Pool || v.flat[i] {
+			continue // the chain goes along with a disk that moves
+		}
+		for _, l := range v.vm.Disks[i].Chain {
+			if !slices.Contains(pools, l.Pool) {
+				return fmt.Sprintf("host %s does not reach pool %s of the backing chain of disk %s", to.Host, l.Pool, d.Disk)
+			}
+		}
+	}
+	return ""
+}
+
+// storage checks the pools of a step. Both ends of a move take room while it lasts: the target's is gone
+// before the source's is free.
+func (c *checker) storage(v *vmAt, to fleet.Placement) {
+	if r := c.w.reachRefusal(v, to); r != "" {
+		c.say(ConstraintPoolReach, "%s", r)
+	}
+	added := map[fleet.PoolID]fleet.Bytes{}
+	for i, d := range to.Disks {
+		if d.Pool == v.at.Disks[i].Pool {
+			continue
+		}
+		facts, need := c.w.p.Pools[d.Pool], v.need.Disks[i]
+		if facts.Tier < max(need.Tier, 0) {
+			c.say(ConstraintPoolTier, "pool %s is of tier %d, disk %s needs %d", d.Pool, facts.Tier, d.Disk, need.Tier)
+		}
+		if s := c.w.p.Snapshot.Pool(d.Pool).Source; s != v.vm.Source {
+			c.say(ConstraintSource, "pool %s is of source %s, the VM of %s", d.Pool, s, v.vm.Source)
+		}
+		added[d.Pool] += v.vm.Disks[i].Used
+		if room := c.w.free[d.Pool] - facts.Reserve; added[d.Pool] > room {
+			c.say(ConstraintPoolSpace, "pool %s has %s above its reserve, needs %s", d.Pool, fleet.FormatBytes(max(room, 0)),
+				fleet.FormatBytes(added[d.Pool]))
+		}
+	}
+}
+
+func (c *checker) mode(v *vmAt, st *Step) {
+	ch := changeOf(v, st.Move.To)
+	src := c.w.p.Snapshot.Source(v.vm.Source)
+	if m := st.Move.Mode; m != fleet.Live && m != fleet.Offline {
+		c.say(ConstraintMode, "%q is no mode", m)
+	} else if r := ModeRefusal(src.Capabilities, v.vm, m, ch.host, ch.storage); r != "" {
+		c.say(ConstraintMode, "%s: %s", m, r)
+	}
+	var want []Risk
+	if ch.down(v.vm, st.Move.Mode) {
+		want = []Risk{RiskDowntime}
+	}
+	if !slices.Equal(st.Risks, want) {
+		c.say(ConstraintRisk, "declares %v, expected %v", st.Risks, want)
+	}
+	if st.Bytes != ch.copied {
+		c.say(ConstraintDetails, "says that it copies %d bytes, it copies %d", st.Bytes, ch.copied)
+	}
+}

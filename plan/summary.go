@@ -1,0 +1,121 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/policy"
+)
+
+// Summarize counts p's lists against problem. The steps must be ones that Check accepts; the error says what
+// is wrong with the problem, or which step names what there is not.
+func Summarize(problem *policy.Problem, p *Plan) (Summary, error) {
+	w, err := newWorld(problem)
+	if err != nil {
+		return Summary{}, fmt.Errorf("summarize plan: %w", err)
+	}
+	s := Summary{VMs: len(w.vms), Moves: len(p.Steps), Unplaced: len(p.Unplaced), Held: len(p.Held)}
+	s.CostBefore, s.BrokenBefore = w.cost(), w.broken()
+	touched := make(map[fleet.VMID]bool, len(p.Steps)+len(p.Unplaced)+len(p.Held))
+	for i := range p.Steps {
+		st := &p.Steps[i]
+		v := w.vms[st.Move.VM.ID]
+		if v == nil || w.unknown(v, st.Move.To) != "" {
+			return Summary{}, fmt.Errorf("summarize plan: step %d names what there is not", i+1)
+		}
+		c := changeOf(v, st.Move.To)
+		touched[v.vm.ID] = true
+		s.Bytes += c.copied
+		s.CostOfMoves += MoveCost(problem.Weights, c.copied, c.down(v.vm, st.Move.Mode))
+		w.move(v, st.Move.To)
+	}
+	for _, u := range p.Unplaced {
+		touched[u.VM] = true
+	}
+	for _, h := range p.Held {
+		touched[h.VM] = true
+	}
+	s.CostAfter, s.BrokenAfter = w.cost(), w.broken()
+	s.Right = s.VMs - len(touched)
+	return s, nil
+}
+
+func (w *world) cost() int64 {
+	var c int64
+	for _, v := range w.vms {
+		c += SoftCost(w.p, v.vm, v.at)
+	}
+	return c
+}
+
+// broken counts the VMs with a broken hard constraint: all VMs on a host with too little CPU, memory or
+// queues count, and both sides of a conflict.
+func (w *world) broken() int {
+	full := make(map[fleet.HostID]bool)
+	for id, h := range w.hosts {
+		if h.cpu > h.facts.CPU || h.memory > h.facts.Memory {
+			full[id] = true
+		}
+	}
+	bad := make(map[fleet.VMID]bool)
+	for _, h := range w.hosts {
+		if !h.packs() {
+			for vm := range h.queued {
+				bad[vm] = true
+			}
+		}
+	}
+	for _, members := range w.affine {
+		if w.parts(members) > 1 {
+			for _, id := range members {
+				bad[id] = true
+			}
+		}
+	}
+	w.brokenSpread(bad)
+	for id, v := range w.vms {
+		if full[v.at.Host] || w.brokenAlone(v) {
+			bad[id] = true
+		}
+	}
+	return len(bad)
+}
+
+// brokenSpread marks conflicts by counting domains, so that a large group does not cost its square.
+func (w *world) brokenSpread(bad map[fleet.VMID]bool) {
+	for _, members := range w.spread {
+		for _, k := range []policy.Domain{policy.DomainHost, policy.DomainChassis, policy.DomainCluster} {
+			all, asking := map[string]int{}, map[string]int{}
+			for _, id := range members {
+				v := w.vms[id]
+				d := DomainOf(k, w.hosts[v.at.Host].host)
+				all[d]++
+				if v.need.SpreadDomain == k {
+					asking[d]++
+				}
+			}
+			for _, id := range members {
+				if d := DomainOf(k, w.hosts[w.vms[id].at.Host].host); all[d] > 1 && asking[d] > 0 {
+					bad[id] = true
+				}
+			}
+		}
+	}
+}
+
+// brokenAlone says whether v's place is wrong whatever else is on its host. Of a host that could not be seen
+// nothing is known, and nothing counts as broken.
+func (w *world) brokenAlone(v *vmAt) bool {
+	if w.hosts[v.at.Host].host.Unreachable {
+		return false
+	}
+	if w.hostRefusal(v, v.at.Host).constraint != "" {
+		return true
+	}
+	for i, d := range v.at.Disks {
+		if w.p.Pools[d.Pool].Tier < max(v.need.Disks[i].Tier, 0) {
+			return true
+		}
+	}
+	return w.reachRefusal(v, v.at) != ""
+}

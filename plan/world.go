@@ -1,0 +1,190 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/policy"
+)
+
+// world is the state of a fleet between two steps.
+type world struct {
+	p      *policy.Problem
+	hosts  map[fleet.HostID]*hostAt
+	free   map[fleet.PoolID]fleet.Bytes
+	vms    map[fleet.VMID]*vmAt
+	spread map[string][]fleet.VMID // members by group, sorted
+	affine map[string][]fleet.VMID
+}
+
+type hostAt struct {
+	host   *fleet.Host
+	facts  policy.HostFacts
+	cpu    fleet.MilliCPU
+	memory fleet.Bytes
+	queued map[fleet.VMID]QueueNeed
+}
+
+type vmAt struct {
+	vm    *fleet.VM
+	need  policy.Requirement
+	at    fleet.Placement
+	moved int    // steps of this VM so far
+	flat  []bool // disks that moved: a copy has no backing chain
+}
+
+// maxTotal bounds the sum of any resource over the fleet, so that no sum in a step overflows.
+const maxTotal = math.MaxInt64 / 4
+
+// newWorld refuses a problem that cannot be reasoned about: an invalid snapshot, facts that are missing, amounts
+// whose sum overflows.
+func newWorld(p *policy.Problem) (*world, error) {
+	if p == nil || p.Snapshot == nil {
+		return nil, errors.New("no snapshot")
+	}
+	s := p.Snapshot
+	if err := s.Validate(); err != nil {
+		return nil, fmt.Errorf("snapshot.%w", err)
+	}
+	w := &world{
+		p: p, hosts: make(map[fleet.HostID]*hostAt, len(s.Hosts)), free: make(map[fleet.PoolID]fleet.Bytes, len(s.Pools)),
+		vms: make(map[fleet.VMID]*vmAt, len(s.VMs)), spread: map[string][]fleet.VMID{}, affine: map[string][]fleet.VMID{},
+	}
+	for i := range s.Hosts {
+		h := &s.Hosts[i]
+		facts, ok := p.Hosts[h.ID]
+		if !ok {
+			return nil, fmt.Errorf("host %s: the problem has no facts of it", h.ID)
+		}
+		w.hosts[h.ID] = &hostAt{host: h, facts: facts, queued: map[fleet.VMID]QueueNeed{}}
+	}
+	for i := range s.Pools {
+		if _, ok := p.Pools[s.Pools[i].ID]; !ok {
+			return nil, fmt.Errorf("pool %s: the problem has no facts of it", s.Pools[i].ID)
+		}
+		w.free[s.Pools[i].ID] = s.Pools[i].Free
+	}
+	return w, w.addVMs()
+}
+
+func (w *world) addVMs() error {
+	var total [3]int64
+	s := w.p.Snapshot
+	backing := make([]vmAt, len(s.VMs))
+	for i := range s.VMs {
+		v := &s.VMs[i]
+		need, ok := w.p.VMs[v.ID]
+		if !ok || len(need.Disks) != len(v.Disks) {
+			return fmt.Errorf("vm %s: the problem has no requirement for it and each of its %d disks", v.ID, len(v.Disks))
+		}
+		used := int64(0)
+		for _, d := range v.Disks {
+			if used += int64(d.Used); d.Used > maxTotal || used > maxTotal {
+				return fmt.Errorf("vm %s: its disks are too large to count", v.ID)
+			}
+		}
+		for j, n := range []int64{int64(v.CPU), int64(v.Memory), used} {
+			if n > maxTotal || total[j]+n > maxTotal {
+				return fmt.Errorf("vm %s: the sum over the fleet is too large to count", v.ID)
+			}
+			total[j] += n
+		}
+		backing[i] = vmAt{vm: v, need: need, at: v.Place(), flat: make([]bool, len(v.Disks))}
+		w.vms[v.ID] = &backing[i]
+		w.enter(&backing[i], v.Host)
+		if g := need.SpreadGroup; g != "" {
+			w.spread[g] = append(w.spread[g], v.ID)
+		}
+		if g := need.AffinityGroup; g != "" {
+			w.affine[g] = append(w.affine[g], v.ID)
+		}
+	}
+	return nil
+}
+
+func (w *world) enter(v *vmAt, host fleet.HostID) {
+	h := w.hosts[host]
+	h.cpu += v.vm.CPU
+	h.memory += v.vm.Memory
+	if v.need.Queues > 0 {
+		h.queued[v.vm.ID] = QueueNeed{Class: v.need.NICClass, Queues: v.need.Queues}
+	}
+}
+
+func (w *world) leave(v *vmAt, host fleet.HostID) {
+	h := w.hosts[host]
+	h.cpu -= v.vm.CPU
+	h.memory -= v.vm.Memory
+	delete(h.queued, v.vm.ID)
+}
+
+// move makes a step whose hosts and pools exist, legal or not.
+func (w *world) move(v *vmAt, to fleet.Placement) {
+	if v.at.Host != to.Host {
+		w.leave(v, v.at.Host)
+		w.enter(v, to.Host)
+	}
+	for i := range to.Disks {
+		from, pool, d := v.at.Disks[i].Pool, to.Disks[i].Pool, &v.vm.Disks[i]
+		if from != pool {
+			w.free[pool] -= d.Used
+			w.free[from] = min(w.free[from]+Freed(d, v.flat[i]), w.p.Snapshot.Pool(from).Capacity)
+			v.flat[i] = true
+		}
+	}
+	v.at = to.Clone()
+	v.moved++
+}
+
+// class is the NIC's class by the rules, or else as detected.
+func (h *hostAt) class(n *fleet.NIC) fleet.NICClass {
+	if c, ok := h.facts.NICClass[n.ID]; ok {
+		return c
+	}
+	return n.Class
+}
+
+// hasClass says whether a NIC of h is of the class c at least; class 0 asks for nothing.
+func (h *hostAt) hasClass(c fleet.NICClass) bool {
+	return c <= 0 || slices.ContainsFunc(h.host.NICs, func(n fleet.NIC) bool { return h.class(&n) >= c })
+}
+
+// packs says whether the queues of all VMs on h, and more, can be reserved.
+func (h *hostAt) packs(more ...QueueNeed) bool {
+	needs := slices.Clone(more)
+	for _, n := range h.queued {
+		needs = append(needs, n)
+	}
+	if len(needs) == 0 {
+		return true
+	}
+	rooms := make([]QueueRoom, 0, len(h.host.NICs))
+	for i := range h.host.NICs {
+		n := &h.host.NICs[i]
+		rooms = append(rooms, QueueRoom{Class: h.class(n), Free: n.Queues})
+	}
+	return PackQueues(rooms, needs)
+}
+
+// conflict says whether u and v, of one spread group, would sit in one failure domain if v were on host.
+func (w *world) conflict(u, v *vmAt, host fleet.HostID) bool {
+	a, b := w.hosts[u.at.Host].host, w.hosts[host].host
+	for _, k := range []policy.Domain{u.need.SpreadDomain, v.need.SpreadDomain} {
+		if DomainOf(k, a) == DomainOf(k, b) {
+			return true
+		}
+	}
+	return false
+}
+
+// parts counts the hosts that the VMs of an affinity group sit on.
+func (w *world) parts(members []fleet.VMID) int {
+	on := map[fleet.HostID]bool{}
+	for _, id := range members {
+		on[w.vms[id].at.Host] = true
+	}
+	return len(on)
+}
