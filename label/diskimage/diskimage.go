@@ -73,6 +73,8 @@ type Extent struct {
 // Edit is a planned change. Nothing of it refers to the image: it can be inspected, stored, and applied in part
 // by a test.
 type Edit struct {
+	// Size is the length of the file that the edit was planned for, in bytes.
+	Size int64
 	// Before is what the image has to hold where it matters, or Apply refuses with ErrChanged.
 	Before []Write
 	// Steps are applied in order, with a Sync after each.

@@ -1,0 +1,167 @@
+package dir
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Names of temporary files: a crash can leave one, which Walk passes over.
+const (
+	tempPrefix = ".berth-"
+	tempSuffix = ".tmp"
+)
+
+// maxXattr bounds the list of attribute names, and each value, in bytes (the kernel's own limits).
+const maxXattr = 64 << 10
+
+// Replace exchanges the whole content in one atomic, durable step, keeping mode, owner, extended attributes and
+// ACL. It says errors.ErrUnsupported, having touched nothing, where that cannot be done: the file has several
+// names, or its owner or an attribute could not be kept.
+func (f *File) Replace(content []byte) error {
+	if !f.writable {
+		return &os.PathError{Op: "replace image", Path: f.path, Err: os.ErrPermission}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.f.Fd()), &st); err != nil {
+		return &os.PathError{Op: "replace image", Path: f.path, Err: err}
+	}
+	if st.Nlink > 1 {
+		return fmt.Errorf("replace image %s: it has %d names: %w", f.path, st.Nlink, errors.ErrUnsupported)
+	}
+	tmp, err := f.temp()
+	if err != nil {
+		return err
+	}
+	if err := f.fill(tmp, content, &st); err != nil {
+		_ = tmp.Close()
+		_ = os.Remove(tmp.Name())
+		return err
+	}
+	if err := os.Rename(tmp.Name(), f.path); err != nil {
+		_ = tmp.Close()
+		_ = os.Remove(tmp.Name())
+		return fmt.Errorf("replace image: %w", err)
+	}
+	// From here on the new file is the image, and its lock is held already.
+	old := f.f
+	f.f, f.size = tmp, int64(len(content))
+	if err := syncFolder(filepath.Dir(f.path)); err != nil {
+		_ = old.Close()
+		return err
+	}
+	if err := old.Close(); err != nil {
+		return fmt.Errorf("replace image: %w", err)
+	}
+	return nil
+}
+
+// temp makes a file beside the image that nobody else can open. A folder that takes no new file is no fault: the
+// image is then written in place.
+func (f *File) temp() (*os.File, error) {
+	name := filepath.Join(filepath.Dir(f.path), tempPrefix+rand.Text()+tempSuffix)
+	tmp, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
+		return nil, fmt.Errorf("replace image: %w: %w", err, errors.ErrUnsupported)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("replace image: %w", err)
+	}
+	return tmp, nil
+}
+
+// fill makes tmp a durable twin of the image with other content, locked as it.
+func (f *File) fill(tmp *os.File, content []byte, st *unix.Stat_t) error {
+	if err := holdLock(tmp, tmp.Name()); err != nil {
+		return err
+	}
+	if _, err := tmp.WriteAt(content, 0); err != nil {
+		return fmt.Errorf("replace image: %w", err)
+	}
+	if err := keep("owner", tmp.Chown(int(st.Uid), int(st.Gid))); err != nil {
+		return err
+	}
+	if err := copyXattrs(int(tmp.Fd()), int(f.f.Fd())); err != nil {
+		return err
+	}
+	// After the ACL, whose mask is part of the mode, and after the owner, whose change clears bits of it.
+	if err := keep("mode", unix.Fchmod(int(tmp.Fd()), st.Mode&0o7777)); err != nil {
+		return err
+	}
+	if err := tmp.Sync(); err != nil {
+		return fmt.Errorf("replace image: %w", err)
+	}
+	return nil
+}
+
+func keep(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("replace image: keep %s: %w: %w", what, err, errors.ErrUnsupported)
+	}
+	return nil
+}
+
+// copyXattrs gives the file to the extended attributes of the file from and no other; ACLs are among them
+// (system.posix_acl_access), and a folder's default ACL has given the new file some of its own.
+func copyXattrs(to, from int) error {
+	want, err := xattrs(from)
+	if err != nil {
+		return keep("attributes", err)
+	}
+	have, err := xattrs(to)
+	if err != nil {
+		return keep("attributes", err)
+	}
+	for _, name := range have {
+		if slices.Contains(want, name) {
+			continue
+		}
+		if err := unix.Fremovexattr(to, name); err != nil {
+			return keep("attributes, without "+name, err)
+		}
+	}
+	value := make([]byte, maxXattr)
+	for _, name := range want {
+		n, err := unix.Fgetxattr(from, name, value)
+		if err != nil {
+			return keep("attribute "+name, err)
+		}
+		if err := unix.Fsetxattr(to, name, value[:n], 0); err != nil {
+			return keep("attribute "+name, err)
+		}
+	}
+	return nil
+}
+
+func xattrs(fd int) ([]string, error) {
+	list := make([]byte, maxXattr)
+	n, err := unix.Flistxattr(fd, list)
+	if errors.Is(err, unix.ENOTSUP) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return strings.FieldsFunc(string(list[:n]), func(r rune) bool { return r == 0 }), nil
+}
+
+func syncFolder(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	err = d.Sync()
+	if cerr := d.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("sync folder %s: %w", path, err)
+	}
+	return nil
+}

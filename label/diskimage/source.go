@@ -1,0 +1,50 @@
+package diskimage
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// headSize is the first read of every image. It covers the whole of an embedded VMDK descriptor of the usual 20
+// sectors, so that most images cost one read; the image may be far away.
+const headSize = 12 << 10
+
+const sectorSize = 512
+
+// source is an image whose beginning has been read.
+type source struct {
+	r    Reader
+	size int64
+	head []byte // the first headSize bytes, or all there are
+}
+
+func newSource(r Reader) (*source, error) {
+	s := &source{r: r, size: r.Size()}
+	head, err := s.read(0, headSize)
+	if err != nil {
+		return nil, err
+	}
+	s.head = head
+	return s, nil
+}
+
+// at gives up to n bytes at off, fewer at the end of the image. The caller bounds n.
+func (s *source) at(off int64, n int) ([]byte, error) {
+	if end := off + int64(n); off >= 0 && end >= off && end <= int64(len(s.head)) {
+		return s.head[off:end], nil
+	}
+	return s.read(off, n)
+}
+
+func (s *source) read(off int64, n int) ([]byte, error) {
+	if off < 0 || off >= s.size || n <= 0 {
+		return nil, nil
+	}
+	b := make([]byte, min(int64(n), s.size-off))
+	got, err := s.r.ReadAt(b, off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read image at %d: %w", off, err)
+	}
+	return b[:got], nil
+}
