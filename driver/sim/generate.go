@@ -48,7 +48,7 @@ const (
 )
 
 // generator holds the fleet while it grows. Hosts, pools and VMs are indices into the slices of snap until the
-// end, when everything is sorted.
+// end, when everything is sorted; after that poolIDs tells which pool an index meant.
 type generator struct {
 	rng  *rand.Rand
 	snap *fleet.Snapshot
@@ -56,7 +56,8 @@ type generator struct {
 	hostTier  []tier
 	byTier    [tiers][]int // hosts that take VMs
 	clusters  []cluster
-	localPool []int  // of each host
+	localPool []int // of each host
+	poolIDs   []fleet.PoolID
 	load      []load // of each host, in the right places
 	now       []load // of each host, as misplaced
 	poolLoad  []fleet.Bytes
@@ -87,7 +88,9 @@ func (l *load) sub(o load) {
 }
 
 // Generate makes a fleet. See the package comment for what holds of it.
-func Generate(o Options) *fleet.Snapshot {
+func Generate(o Options) *fleet.Snapshot { return generate(o).snap }
+
+func generate(o Options) *generator {
 	o.Hosts, o.VMs = max(o.Hosts, 0), max(o.VMs, 0)
 	if o.Hosts == 0 {
 		o.VMs = 0
@@ -101,7 +104,7 @@ func Generate(o Options) *fleet.Snapshot {
 	g.sizeHosts()
 	g.misplace()
 	g.finish()
-	return g.snap
+	return g
 }
 
 // chance is true p times of a hundred.
@@ -118,8 +121,10 @@ func number(i, count, width int) string {
 // finish writes what was decided into the snapshot: places, pool sizes, gaps; and sorts it.
 func (g *generator) finish() {
 	s := g.snap
+	g.poolIDs = make([]fleet.PoolID, len(s.Pools))
 	for i := range s.Pools {
 		p := &s.Pools[i]
+		g.poolIDs[i] = p.ID
 		step := 256 * fleet.GiB
 		if p.Shared {
 			step = fleet.TiB
