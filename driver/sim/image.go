@@ -148,7 +148,7 @@ func describe(vm fleet.VM, disk, layer int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []byte(text + slot(frame)), nil
+	return []byte(text + slots(frame)), nil
 }
 
 // descriptor is the text of a VMDK whose data lie on a VMFS datastore.
@@ -170,15 +170,19 @@ func descriptor(path string, size fleet.Bytes, uuid string) string {
 	return b.String()
 }
 
-// slot is a label in slot A of a VMDK's disk database; the format is in docs/formats/label.md.
-func slot(frame []byte) string {
-	const line = 480
-	text := strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(frame))
+// slots is a label in slot A of a VMDK's disk database, and slot B, empty. Each line has 285 bytes of its slot in
+// lower-case base32; the format is in docs/formats/label.md.
+func slots(frame []byte) string {
+	const line = 285
+	lines := max((len(frame)+line-1)/line, 2)
+	content := append(frame, make([]byte, lines*line-len(frame))...)
 	var b strings.Builder
-	for n := 0; len(text) > 0; n++ {
-		k := min(line, len(text))
-		fmt.Fprintf(&b, "ddb.berth.a.%02d = \"%s\"\n", n, text[:k])
-		text = text[k:]
+	for n := range lines {
+		text := base32.StdEncoding.EncodeToString(content[n*line : (n+1)*line])
+		fmt.Fprintf(&b, "ddb.berth.a.%02d = \"%s\"\n", n, strings.ToLower(text))
+	}
+	for n := range lines {
+		fmt.Fprintf(&b, "ddb.berth.b.%02d = \"%s\"\n", n, strings.Repeat("a", line/5*8))
 	}
 	return b.String()
 }

@@ -177,9 +177,9 @@ const maxPhases = 300
 func (f *Fleet) Relocate(
 	ctx context.Context, r fleet.Relocation, powerOn bool, progress func(done, total fleet.Bytes),
 ) error {
-	g, err := f.begin(ctx, r)
-	defer f.release(g)
-	if err != nil {
+	var g *guest
+	defer func() { f.release(g) }()
+	if err := f.begin(ctx, r, &g); err != nil {
 		return f.lost(err, g, r, powerOn)
 	}
 	var done, total fleet.Bytes
@@ -207,9 +207,9 @@ func (f *Fleet) Relocate(
 	return refuse(OpEnd, r.VM.ID, "no end after %d phases", maxPhases)
 }
 
-// begin takes the VM for one Relocate; the guest is nil when it was not taken.
-func (f *Fleet) begin(ctx context.Context, r fleet.Relocation) (taken *guest, err error) {
-	err = f.operate(ctx, OpBegin, r.VM.ID, func() error {
+// begin takes the VM for one Relocate; taken stays nil when it was not.
+func (f *Fleet) begin(ctx context.Context, r fleet.Relocation, taken **guest) error {
+	return f.operate(ctx, OpBegin, r.VM.ID, func() error {
 		g, err := f.guest(r)
 		if err != nil {
 			return err
@@ -220,10 +220,9 @@ func (f *Fleet) begin(ctx context.Context, r fleet.Relocation) (taken *guest, er
 		if g.job != nil { // it is waited for
 			f.finish(g)
 		}
-		g.busy, taken = true, g
+		g.busy, *taken = true, g
 		return nil
 	})
-	return taken, err
 }
 
 func (f *Fleet) release(g *guest) {
