@@ -84,3 +84,5 @@ func hasCode(err error, codes ...golibvirt.ErrorNumber) bool {
 func notFound(err error) bool {
 	return hasCode(err, golibvirt.ErrNoDomain, golibvirt.ErrNoStorageVol, golibvirt.ErrNoStoragePool)
 }
+
+func fleetNotFound(err error) bool { return errors.Is(err, fleet.ErrNotFound) }

@@ -1,0 +1,317 @@
+package libvirt
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"path"
+
+	"github.com/berth-project/berth/fleet"
+)
+
+// copyOver copies the disks of a VM that is shut off to the target host and defines it there as incoming.
+func (m *move) copyOver(ctx context.Context, s *end) error {
+	if err := m.copyDisks(ctx, m.disks); err != nil {
+		return err
+	}
+	paths := map[string]string{}
+	for _, dm := range m.disks {
+		paths[string(dm.disk.ID)] = dm.target
+	}
+	doc, err := rewrite(s.config, paths, &marker{State: stateIncoming, From: string(m.r.From.Host), Autostart: s.autostart})
+	if err != nil {
+		return permanentf(m.op, "%w", err)
+	}
+	if err := m.stillOff(ctx); err != nil {
+		return err
+	}
+	if err := m.at("define-target"); err != nil {
+		return err
+	}
+	if err := m.define(ctx, m.dst, doc); err != nil {
+		return err
+	}
+	m.copied = true
+	return m.at("defined-target")
+}
+
+// switchPools copies disks of a VM that is shut off to other pools of its host. One new definition with all
+// the new paths is the switch.
+func (m *move) switchPools(ctx context.Context, e *end, pending []diskMove) error {
+	if err := m.copyDisks(ctx, pending); err != nil {
+		return err
+	}
+	paths := map[string]string{}
+	for _, dm := range pending {
+		paths[string(dm.disk.ID)] = dm.target
+	}
+	doc, err := rewrite(e.config, paths, nil)
+	if err != nil {
+		return permanentf(m.op, "%w", err)
+	}
+	if err := m.stillOff(ctx); err != nil {
+		return err
+	}
+	if err := m.at("define"); err != nil {
+		return err
+	}
+	if err := m.define(ctx, m.src, doc); err != nil {
+		return err
+	}
+	return m.at("defined")
+}
+
+// stillOff makes sure that nobody started the guest while its disks were being copied.
+func (m *move) stillOff(ctx context.Context) error {
+	s, err := m.src.probe(ctx, m.r.VM.UUID, m.srcPools)
+	if err != nil {
+		return wrap(m.op, err, false)
+	}
+	if !s.found || s.active {
+		return errors.Join(retryf(m.op, "somebody started or removed it on %s while it was copied", m.r.From.Host), m.clearAll(ctx))
+	}
+	return nil
+}
+
+// copyDisks copies disks file by file. Whatever fails for good leaves no file behind.
+func (m *move) copyDisks(ctx context.Context, disks []diskMove) error {
+	sets := make([]*fileSet, len(disks))
+	var total fleet.Bytes
+	for i, dm := range disks {
+		var err error
+		if sets[i], err = m.src.fileSet(ctx, dm.from.name, dm.disk.Path, dm.disk.Format); err != nil {
+			return wrap(m.op, err, false)
+		}
+		total += 2 * sets[i].length() // once to copy, once to read back
+	}
+	m.meter.set(0, total)
+	for i, dm := range disks {
+		if err := m.clearTarget(ctx, dm, sets[i]); err != nil {
+			return err
+		}
+	}
+	for i, dm := range disks {
+		if err := m.copyDisk(ctx, dm, sets[i]); err != nil {
+			var cut *cutError
+			if errors.As(err, &cut) {
+				return err
+			}
+			return errors.Join(err, m.clearAll(context.WithoutCancel(ctx)))
+		}
+	}
+	return nil
+}
+
+// copyDisk copies every file of a disk and reads it back. The label travels as bytes.
+func (m *move) copyDisk(ctx context.Context, dm diskMove, set *fileSet) error {
+	if err := m.at("copy " + string(dm.disk.ID)); err != nil {
+		return err
+	}
+	if err := m.room(ctx, dm, set); err != nil {
+		return err
+	}
+	for _, f := range set.files {
+		v, err := m.dst.create(ctx, dm.to.name, path.Base(f.path), "raw", f.mode, f.physical)
+		if err != nil {
+			return err
+		}
+		if err := m.at("created " + path.Base(f.path)); err != nil {
+			return err
+		}
+		if err := m.copyFile(ctx, f, v); err != nil {
+			return err
+		}
+		if err := m.at("copied " + path.Base(f.path)); err != nil {
+			return err
+		}
+	}
+	return wrap(m.op, m.dst.refresh(ctx, dm.to.name), false) // now it is seen as what it is
+}
+
+// room compares the pool's free space with what the disk takes.
+func (m *move) room(ctx context.Context, dm diskMove, set *fileSet) error {
+	if err := m.dst.refresh(ctx, dm.to.name); err != nil {
+		return wrap(m.op, err, false)
+	}
+	pools, err := m.dst.pools(ctx, m.r.To.Host)
+	if err != nil {
+		return wrap(m.op, err, false)
+	}
+	for _, p := range pools {
+		if p.name == dm.to.name && p.free < set.used() {
+			return permanentf(m.op, "pool %s has %s free, disk %s takes %s", dm.to.id, fleet.FormatBytes(p.free), dm.disk.ID,
+				fleet.FormatBytes(set.used()))
+		}
+	}
+	return nil
+}
+
+// copyFile copies from's bytes into to, which is empty and as long, and compares the SHA-256 of what was read
+// at the source with what is read at the target afterwards. It works in pieces, a call each, so that every
+// call has a deadline and memory is bounded. Zeros are not sent.
+func (m *move) copyFile(ctx context.Context, from, to *volume) error {
+	op := m.op + ": copy " + from.path
+	sum := sha256.New()
+	size := int64(from.physical)
+	for off := int64(0); off < size; {
+		p, err := m.src.download(ctx, from.vol, off, int(min(maxPiece, size-off)))
+		if err == nil && len(p) == 0 {
+			err = fmt.Errorf("ends at %d of %d bytes", off, size)
+		}
+		if err != nil {
+			return wrap(op, err, false)
+		}
+		_, _ = sum.Write(p) // a hash never fails
+		err = runs(p, func(at int, data []byte) error { return m.dst.upload(ctx, to.vol, off+int64(at), data) })
+		if err != nil {
+			return m.uploadFailed(ctx, op, to, err)
+		}
+		off += int64(len(p))
+		m.meter.add(fleet.Bytes(len(p)))
+	}
+	got, err := m.dst.digest(ctx, to.vol, from.physical, m.meter.add)
+	if err != nil {
+		return err
+	}
+	if got != [sha256.Size]byte(sum.Sum(nil)) {
+		return retryf(op, "%w", errVerify)
+	}
+	return nil
+}
+
+// uploadFailed types the error of an upload. Nothing stands on the half-written file yet, so no error is
+// unknown.
+func (m *move) uploadFailed(ctx context.Context, op string, to *volume, err error) error {
+	if full(err) {
+		return permanentf(op, "write %s: the pool is full: %w", to.path, err)
+	}
+	pools, perr := m.dst.pools(context.WithoutCancel(ctx), m.r.To.Host)
+	if perr == nil {
+		if p := poolOf(pools, to.path); p != nil && p.free < maxPiece && lostAnswer(err) {
+			return permanentf(op, "write %s: the pool is full", to.path)
+		}
+	}
+	return wrap(op, err, false)
+}
+
+// clearAll removes the move's files at the target.
+func (m *move) clearAll(ctx context.Context) error {
+	for _, dm := range m.disks {
+		if !dm.moves {
+			continue
+		}
+		set, err := m.src.fileSet(ctx, dm.from.name, dm.disk.Path, dm.disk.Format)
+		if err != nil {
+			return wrap(m.op, err, false)
+		}
+		if err := m.clearTarget(ctx, dm, set); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clearTarget removes what an earlier try left where the disk's files go. A file that a domain uses, or that
+// is the source itself seen through another host, is never removed.
+func (m *move) clearTarget(ctx context.Context, dm diskMove, source *fileSet) error {
+	if err := m.dst.refresh(ctx, dm.to.name); err != nil {
+		return wrap(m.op, err, false)
+	}
+	for _, f := range source.files {
+		v, err := m.dst.volume(ctx, dm.to.name, path.Base(f.path))
+		if fleetNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return wrap(m.op, err, false)
+		}
+		if m.sameHost() && path.Clean(v.path) == path.Clean(f.path) || !m.sameHost() && sameFile(v, f) {
+			return permanentf(m.op, "%s on both hosts is one file: the pools share their storage, which is not supported yet", v.path)
+		}
+		if err := m.unused(ctx, m.dst, v.path); err != nil {
+			return err
+		}
+		if err := m.dst.remove(ctx, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unused refuses to touch a file that a domain names.
+func (m *move) unused(ctx context.Context, h *host, file string) error {
+	users, err := h.users(ctx, file)
+	if err != nil {
+		return wrap(m.op+": look for users of "+file, err, false)
+	}
+	if len(users) > 0 {
+		return permanentf(m.op, "%s is used by vm %s", file, users[0].name)
+	}
+	return nil
+}
+
+// deleteSource removes a disk's files at the source, the descriptor last, so that what is left of a cut
+// deletion can be found again. Before that, the copy must be there and have the source's label.
+func (m *move) deleteSource(ctx context.Context, dm diskMove) error {
+	first, err := m.src.fresh(ctx, dm.from.name, path.Base(dm.disk.Path))
+	if fleetNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return wrap(m.op, err, false)
+	}
+	target, err := m.dst.fresh(ctx, dm.to.name, path.Base(dm.target))
+	if err != nil {
+		return wrap(m.op, fmt.Errorf("the copy of disk %s: %w", dm.disk.ID, err), false)
+	}
+	if !m.sameHost() && sameFile(first, target) {
+		return permanentf(m.op, "%s on both hosts is one file: the pools share their storage, which is not supported yet", first.path)
+	}
+	files, err := m.sourceFiles(ctx, dm, first)
+	if err != nil {
+		return err
+	}
+	if err := m.unused(ctx, m.src, first.path); err != nil {
+		return err
+	}
+	for i := len(files) - 1; i >= 0; i-- {
+		if err := m.src.remove(ctx, files[i]); err != nil {
+			return err
+		}
+		if err := m.at("deleted " + path.Base(files[i].path)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sourceFiles lists the files of a disk to delete. Extents may be gone already; the descriptor is not.
+func (m *move) sourceFiles(ctx context.Context, dm diskMove, first *volume) ([]*volume, error) {
+	files := []*volume{first}
+	if dm.disk.Format != "vmdk" {
+		return files, nil
+	}
+	head, err := m.src.download(ctx, first.vol, 0, maxDescriptor)
+	if err != nil {
+		return nil, wrap(m.op, err, false)
+	}
+	info, err := parseVMDK(head, int64(first.physical))
+	if err != nil || info == nil {
+		return nil, permanentf(m.op, "read %s before deleting it: %w", first.path, errors.Join(err, errors.New("no VMDK")))
+	}
+	if err := m.checkLabel(ctx, dm, &fileSet{vmdk: info}); err != nil {
+		return nil, err
+	}
+	for _, name := range info.files() {
+		v, err := m.src.volume(ctx, dm.from.name, name)
+		if fleetNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, wrap(m.op, err, false)
+		}
+		files = append(files, v)
+	}
+	return files, nil
+}

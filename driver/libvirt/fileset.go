@@ -1,0 +1,86 @@
+package libvirt
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/berth-project/berth/fleet"
+)
+
+// fileSet is the files that one disk consists of; the first is the one that the domain names.
+type fileSet struct {
+	pool  string
+	files []*volume
+	vmdk  *vmdkInfo // nil when the disk is no VMDK
+}
+
+// used is what the files take in their pool.
+func (s *fileSet) used() fleet.Bytes {
+	var sum fleet.Bytes
+	for _, f := range s.files {
+		sum += f.alloc
+	}
+	return sum
+}
+
+// length is the sum of the files' lengths.
+func (s *fileSet) length() fleet.Bytes {
+	var sum fleet.Bytes
+	for _, f := range s.files {
+		sum += f.physical
+	}
+	return sum
+}
+
+// fileSet reads which files the disk at file has. A pool that does not know one of them is refreshed once.
+func (h *host) fileSet(ctx context.Context, pool, file, format string) (*fileSet, error) {
+	first, err := h.lookup(ctx, pool, path.Base(file))
+	if err != nil {
+		return nil, err
+	}
+	set := &fileSet{pool: pool, files: []*volume{first}}
+	if format != "vmdk" {
+		return set, nil
+	}
+	head, err := h.download(ctx, first.vol, 0, maxDescriptor)
+	if err != nil {
+		return nil, wrap("read volume "+first.path, err, false)
+	}
+	if set.vmdk, err = parseVMDK(head, int64(first.physical)); err != nil {
+		return nil, permanentf("read volume "+first.path, "%w", err)
+	}
+	if set.vmdk == nil {
+		return nil, permanentf("read volume "+first.path, "the domain says vmdk, but the file is none")
+	}
+	for _, name := range set.vmdk.files() {
+		v, err := h.lookup(ctx, pool, name)
+		if err != nil {
+			return nil, err
+		}
+		set.files = append(set.files, v)
+	}
+	return set, nil
+}
+
+// lookup is volume, with one refresh of the pool when the name is not known.
+func (h *host) lookup(ctx context.Context, pool, name string) (*volume, error) {
+	v, err := h.volume(ctx, pool, name)
+	if fleetNotFound(err) {
+		v, err = h.fresh(ctx, pool, name)
+	}
+	return v, err
+}
+
+// describeFiles names files in an error.
+func describeFiles(files []*volume) string {
+	var names []string
+	for _, f := range files {
+		names = append(names, f.path)
+	}
+	if len(names) > 3 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:3], ", "), len(names)-3)
+	}
+	return strings.Join(names, ", ")
+}
