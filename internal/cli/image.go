@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/berth-project/berth/driver/dir"
+	"github.com/berth-project/berth/label"
+	"github.com/berth-project/berth/label/diskimage"
+)
+
+// imageLine is the JSON of one image: one line of berth label set, get, verify, rm, strip and find.
+type imageLine struct {
+	Path      string          `json:"path"`
+	Format    string          `json:"format,omitempty"`
+	Subformat string          `json:"subformat,omitempty"`
+	Labelled  bool            `json:"labelled"`
+	Serial    uint32          `json:"serial,omitempty"`
+	KeyID     string          `json:"keyId,omitempty"` // absent: not signed
+	Document  *label.Document `json:"document,omitempty"`
+	// By label verify only.
+	Trust   string `json:"trust,omitempty"` // signed, unsigned or invalid
+	Signer  string `json:"signer,omitempty"`
+	Ceiling string `json:"ceiling,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+	// Error says why nothing is known of the image, or nothing was done to it.
+	Error string `json:"error,omitempty"`
+}
+
+// outcome is what became of one image.
+type outcome struct {
+	line imageLine
+	skip bool // met in a folder, and no image of ours
+	code int  // when it is not a failure but no success either; see tally
+	err  error
+	note string // for -v
+}
+
+// eachImage runs work on every selected image and emits the outcomes in order. print is called for outcomes
+// without an error. It returns the tally.
+func (a *app) eachImage(ctx context.Context, s *selection, op string, work func(entry) outcome, print func(*outcome)) (tally, error) {
+	var t tally
+	emit := func(o outcome) {
+		switch {
+		case o.skip:
+			a.detail("%s: passed over: %s", o.line.Path, o.note)
+			return
+		case o.err != nil:
+			a.reportFile(op, &o)
+			t.add(codeOf(o.err))
+			return
+		}
+		if o.note != "" {
+			a.detail("%s: %s", o.line.Path, o.note)
+		}
+		t.add(o.code)
+		print(&o)
+	}
+	guarded := func(e entry) outcome {
+		o := outcome{line: imageLine{Path: e.path}, err: e.err}
+		if e.err == nil {
+			o = work(e)
+			o.line.Path = e.path
+		}
+		return o
+	}
+	pipeline(ctx, s.jobs, func(yield func(entry) bool) { a.walk(s, yield) }, guarded, emit)
+	if err := ctx.Err(); err != nil {
+		return t, &cliError{code: codePartly, err: fmt.Errorf("%s: interrupted: the files after this were not touched", op)}
+	}
+	return t, nil
+}
+
+// reportFile says that op failed on one file; the rest goes on.
+func (a *app) reportFile(op string, o *outcome) {
+	if a.json {
+		o.line.Error = o.err.Error()
+		_ = a.jsonLine(o.line) // kept by the buffer
+	}
+	_ = a.out.Flush() // what came before goes before; a write error is kept for the end
+	a.note("berth: %s: %s: %s", op, cleanLine(o.line.Path), reason(o.err, o.line.Path))
+	if h := hintOf(o.err); h != "" {
+		a.note("hint: %s", strings.ReplaceAll(h, "FILE", o.line.Path))
+	}
+}
+
+// reason is err without the path that the message names already.
+func reason(err error, path string) string {
+	s := bare(err).Error()
+	for _, p := range []string{"open ", "lock ", "read ", ""} {
+		if rest, ok := strings.CutPrefix(s, p+path+": "); ok {
+			return rest
+		}
+	}
+	return s
+}
+
+// passOver says whether a file that was met in a folder is none that carries labels; explicit files never
+// are: whoever names a file wants to know.
+func passOver(e entry, err error) bool {
+	return e.found && (errors.Is(err, diskimage.ErrNotImage) || errors.Is(err, diskimage.ErrExtent))
+}
+
+// image is an open image with its label.
+type image struct {
+	*dir.File
+	frame *label.Frame // nil: none
+	info  *diskimage.Info
+}
+
+// openImage opens e for reading and reads its label. A nil image means that o is the outcome already.
+func openImage(e entry) (img *image, o outcome) {
+	f, err := dir.Open(e.path)
+	if err != nil {
+		return nil, outcome{err: err}
+	}
+	frame, info, err := diskimage.ReadLabel(f)
+	if err != nil {
+		o = failedImage(e, f, err)
+		closeQuietly(f)
+		return nil, o
+	}
+	o.line.describe(frame, info)
+	return &image{File: f, frame: frame, info: info}, o
+}
+
+// readImage is openImage for commands that only look: a damaged label is an error, and the file is closed.
+func readImage(e entry) (*image, outcome) {
+	img, o := openImage(e)
+	if img == nil {
+		return nil, o
+	}
+	closeQuietly(img)
+	if img.frame == nil && img.info.Damaged {
+		return nil, outcome{err: diskimage.ErrDamaged}
+	}
+	return img, o
+}
+
+// failedImage is the outcome for an image that could not be read.
+func failedImage(e entry, f diskimage.Reader, err error) outcome {
+	if passOver(e, err) {
+		return outcome{skip: true, note: err.Error()}
+	}
+	if e.found && errors.Is(err, diskimage.ErrUnsupported) {
+		if format, derr := diskimage.Detect(f); derr != nil || format == diskimage.FormatRaw {
+			return outcome{skip: true, note: err.Error()} // anything at all can look raw
+		}
+	}
+	return outcome{err: err}
+}
+
+// describe fills l from what was read.
+func (l *imageLine) describe(frame *label.Frame, info *diskimage.Info) {
+	if info != nil {
+		l.Format, l.Subformat = string(info.Format), info.Subformat
+	}
+	if frame == nil {
+		return
+	}
+	l.Labelled, l.Serial = true, frame.Serial
+	if frame.KeyID != (label.KeyID{}) {
+		l.KeyID = frame.KeyID.String()
+	}
+	if doc, err := frame.Document(); err == nil {
+		l.Document = &doc
+	} else {
+		l.Reason = err.Error()
+	}
+}
+
+// summary is the label in one line: level, overrides, then the rest as name=value.
+func (l *imageLine) summary() string {
+	if l.Document == nil {
+		return fmt.Sprintf("serial=%d unreadable: %s", l.Serial, l.Reason)
+	}
+	d := l.Document
+	parts := []string{d.Level}
+	for _, k := range slices.Sorted(maps.Keys(d.Overrides)) {
+		parts = append(parts, k+"="+d.Overrides[k])
+	}
+	parts = append(parts, fmt.Sprintf("serial=%d", d.Serial), "issued="+d.Issued.Format(time.RFC3339))
+	if !d.Expires.IsZero() {
+		parts = append(parts, "expires="+d.Expires.Format(time.RFC3339))
+	}
+	if d.Issuer != "" {
+		parts = append(parts, fmt.Sprintf("issuer=%q", d.Issuer))
+	}
+	if l.KeyID != "" {
+		parts = append(parts, "key="+l.KeyID)
+	} else {
+		parts = append(parts, "unsigned")
+	}
+	return strings.Join(parts, " ")
+}
+
+// fileName is a path as it is printed: as it is into a pipe, harmless on a terminal.
+func (a *app) fileName(p string) string {
+	if a.outTTY {
+		return cleanLine(p)
+	}
+	return p
+}

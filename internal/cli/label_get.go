@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+)
+
+func (a *app) labelGet() *cobra.Command {
+	var sel selection
+	cmd := &cobra.Command{
+		Use:   "get IMAGE...",
+		Short: "Print the labels of disk images, one line each",
+		Long: `Get prints the label of each image as it is written there; 'berth label verify' says what it is worth.
+It exits with 6 when no image has a label.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := sel.check(args); err != nil {
+				return err
+			}
+			t, err := a.eachImage(cmd.Context(), &sel, "get label", a.getLabel, func(o *outcome) {
+				switch {
+				case a.json:
+					_ = a.jsonLine(o.line)
+				case o.line.Labelled:
+					a.printf("%s: %s\n", a.fileName(o.line.Path), o.line.summary())
+				}
+			})
+			if err != nil {
+				return err
+			}
+			// As grep has it: some without a label are fine, none at all is not.
+			if t.ok > 0 {
+				delete(t.codes, codeNothing)
+			}
+			return reported(t.code())
+		},
+	}
+	sel.flags(cmd, defaultJobs())
+	return cmd
+}
+
+func (a *app) getLabel(e entry) outcome {
+	img, o := readImage(e)
+	if img == nil {
+		return o
+	}
+	if img.frame == nil {
+		if e.found && !a.json {
+			return outcome{skip: true, note: "no label"}
+		}
+		o.code, o.note = codeNothing, "no label"
+	}
+	return o
+}

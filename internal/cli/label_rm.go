@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"errors"
+
+	"github.com/berth-project/berth/driver/dir"
+	"github.com/berth-project/berth/label/diskimage"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) labelRm() *cobra.Command {
+	return a.removal(&cobra.Command{
+		Use:   "rm IMAGE...",
+		Short: "Remove the labels from disk images",
+		Long:  "Rm removes the label of each image. An image without one is an error (exit 6), a damaged label too: see strip.",
+	}, "remove label", false)
+}
+
+func (a *app) labelStrip() *cobra.Command {
+	return a.removal(&cobra.Command{
+		Use:   "strip IMAGE...",
+		Short: "Remove every trace of Berth from disk images, whatever state it is in",
+		Long: `Strip removes the label of each image even when it is damaged. An image without one is fine. Use it before an
+image goes to a tool that refuses what it does not know.`,
+	}, "strip label", true)
+}
+
+func (a *app) removal(cmd *cobra.Command, op string, strip bool) *cobra.Command {
+	var sel selection
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := sel.check(args); err != nil {
+			return err
+		}
+		work := func(e entry) outcome { return removeLabel(e, strip) }
+		t, err := a.eachImage(cmd.Context(), &sel, op, work, func(o *outcome) {
+			if a.json {
+				_ = a.jsonLine(o.line)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		return reported(t.code())
+	}
+	sel.flags(cmd, 1)
+	return cmd
+}
+
+func removeLabel(e entry, strip bool) outcome {
+	if e.found { // do not lock what has no label
+		img, o := openImage(e)
+		if img == nil {
+			return o
+		}
+		closeQuietly(img)
+		if img.frame == nil && !img.info.Damaged {
+			return outcome{skip: true, note: "no label"}
+		}
+	}
+	return changeImage(e, func(f *dir.File) (o outcome) {
+		frame, info, err := diskimage.ReadLabel(f)
+		if err != nil {
+			return outcome{err: err}
+		}
+		if info.Damaged && !strip {
+			return outcome{err: diskimage.ErrDamaged}
+		}
+		edit, err := diskimage.PlanRemove(f)
+		o.line.Format, o.line.Subformat = string(info.Format), info.Subformat
+		if errors.Is(err, diskimage.ErrNoLabel) && strip {
+			o.note = "no label"
+			return o
+		}
+		if err == nil {
+			err = diskimage.Apply(f, edit)
+		}
+		if err != nil {
+			return outcome{err: err}
+		}
+		o.note = "label removed"
+		if frame == nil {
+			o.note = "remains of a damaged label removed"
+		}
+		if edit.Remains != "" {
+			o.note += "; what other tools still see: " + edit.Remains
+		}
+		return o
+	})
+}

@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/berth-project/berth/driver/dir"
+	"github.com/berth-project/berth/label"
+	"github.com/berth-project/berth/label/diskimage"
+	"github.com/spf13/cobra"
+)
+
+// labelSetter is what berth label set writes into each image.
+type labelSetter struct {
+	level     string
+	overrides []string
+	keyFile   string
+	expires   string
+	issuer    string
+
+	doc label.Document // without what belongs to one disk
+	key *label.PrivateKey
+}
+
+func (a *app) labelSet() *cobra.Command {
+	var sel selection
+	var ls labelSetter
+	cmd := &cobra.Command{
+		Use:   "set --level LEVEL IMAGE...",
+		Short: "Label disk images with a service level",
+		Long: `Set writes a label into each image, in place of the one that is there. It prints nothing when all goes well.
+An image in use is refused; an image that cannot be labelled is left as it was, and the rest is done.`,
+		Example: "  berth label set --level gold --override nic.class=2 --key ops.key --expires 90d *.vmdk\n" +
+			"  berth label set --level silver -r /srv/images",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := sel.check(args); err != nil {
+				return err
+			}
+			if err := ls.prepare(a.env.Now()); err != nil {
+				return err
+			}
+			t, err := a.eachImage(cmd.Context(), &sel, "set label", ls.set, func(o *outcome) {
+				if a.json {
+					_ = a.jsonLine(o.line)
+				}
+			})
+			if err != nil {
+				return err
+			}
+			return reported(t.code())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&ls.level, "level", "", "service `LEVEL` that the disk needs")
+	f.StringArrayVar(&ls.overrides, "override", nil, "change one requirement: `KEY=VALUE` ("+strings.Join(label.OverrideKeys(), ", ")+")")
+	f.StringVar(&ls.keyFile, "key", "", "sign with the private key in `FILE` (berth key new)")
+	f.StringVar(&ls.expires, "expires", "", "`WHEN` the label ends: 90d, 12h, 2027-01-31 or an RFC 3339 time")
+	f.StringVar(&ls.issuer, "issuer", "", "`WHO` set the label, as free text")
+	sel.flags(cmd, 1)
+	return cmd
+}
+
+// prepare checks everything that does not depend on an image, before any is touched.
+func (ls *labelSetter) prepare(now time.Time) error {
+	if ls.level == "" {
+		return &cliError{code: codeUsage, err: errors.New("--level is missing"), hint: "for example --level gold; 'berth policy show' lists the levels"}
+	}
+	ls.doc = label.Document{Level: ls.level, Issuer: ls.issuer, Issued: now.UTC().Truncate(time.Second)}
+	for _, o := range ls.overrides {
+		k, v, ok := strings.Cut(o, "=")
+		if !ok {
+			return usagef("--override %q: expected KEY=VALUE", o)
+		}
+		if _, twice := ls.doc.Overrides[k]; twice {
+			return usagef("--override %s: is given twice", k)
+		}
+		if ls.doc.Overrides == nil {
+			ls.doc.Overrides = map[string]string{}
+		}
+		ls.doc.Overrides[k] = v
+	}
+	if ls.expires != "" {
+		at, err := parseExpiry(ls.expires, now)
+		if err != nil {
+			return err
+		}
+		ls.doc.Expires = at
+	}
+	probe := ls.doc
+	probe.Serial, probe.Disk.Size = 1, 1
+	if err := probe.Validate(); err != nil {
+		return usagef("%w", err)
+	}
+	if ls.keyFile == "" {
+		return nil
+	}
+	key, err := readPrivateKey(ls.keyFile)
+	ls.key = key
+	return err
+}
+
+// set labels one image.
+func (ls *labelSetter) set(e entry) outcome {
+	if e.found { // do not lock what is no image
+		img, o := openImage(e)
+		if img == nil {
+			return o
+		}
+		closeQuietly(img)
+	}
+	return changeImage(e, func(f *dir.File) (o outcome) {
+		frame, info, err := diskimage.ReadLabel(f)
+		if err != nil {
+			return outcome{err: err}
+		}
+		doc := ls.doc
+		doc.Disk, doc.Serial = info.Binding(), 1
+		if frame != nil {
+			if frame.Serial == math.MaxUint32 {
+				return outcome{err: errors.New("the label's serial is at its end")}
+			}
+			doc.Serial = frame.Serial + 1
+		}
+		sealed, err := label.Seal(doc, ls.key)
+		if err != nil {
+			return outcome{err: err}
+		}
+		edit, err := diskimage.PlanSet(f, sealed)
+		if err == nil {
+			err = diskimage.Apply(f, edit)
+		}
+		if err != nil {
+			return outcome{err: err}
+		}
+		o.line.describe(&sealed, info)
+		o.note = "labelled " + o.line.summary()
+		return o
+	})
+}
+
+// changeImage runs change on an image that is open for writing and locked.
+func changeImage(e entry, change func(f *dir.File) outcome) outcome {
+	f, err := dir.OpenWrite(e.path)
+	if err != nil {
+		return outcome{err: err}
+	}
+	o := change(f)
+	if err := f.Close(); err != nil && o.err == nil {
+		o.err = fmt.Errorf("close: %w", err)
+	}
+	return o
+}

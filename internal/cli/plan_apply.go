@@ -1,0 +1,200 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/berth-project/berth/internal/executor"
+	"github.com/berth-project/berth/internal/journal"
+	"github.com/berth-project/berth/plan"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) planApply() *cobra.Command {
+	var configFlag, trustFlag, state string
+	var risks []string
+	cmd := &cobra.Command{
+		Use:   "apply PLAN",
+		Short: "Make the moves of a plan, or go on with a plan that was begun",
+		Long: `Apply makes the moves of a plan one after another. It refuses a plan that the fleet has moved away from, and one
+with a risk that was not accepted by name. What it does is journalled first: after a crash, or after Ctrl-C, which stops
+it after the move that is under way, the same command goes on. At the end it prints where each VM is as the hypervisor says.`,
+		Example: "  berth plan apply plan.json --accept-risk=downtime",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			accepted, err := parseRisks(risks)
+			if err != nil {
+				return err
+			}
+			p, err := a.loadPlan(args[0])
+			if err != nil {
+				return err
+			}
+			c, err := a.loadConfig(configFlag)
+			if err != nil {
+				return err
+			}
+			trust, err := a.loadTrust(trustFlag, c)
+			if err != nil {
+				return err
+			}
+			ap := &applier{app: a, plan: p, trust: trust, accepted: accepted, again: "berth plan apply " + args[0]}
+			if ap.journal, err = a.journalPath(state, p.Plan.ID); err != nil {
+				return err
+			}
+			return ap.connect(cmd.Context(), c)
+		},
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&risks, "accept-risk", nil, "accept a `RISK` that the plan names: downtime")
+	f.StringVar(&configFlag, "config", "", "the sources are in `FILE` (default: berth.yaml, see docs/cli.md)")
+	f.StringVar(&trustFlag, "trust", "", "trust the keys in `FILE` (default: $BERTH_TRUST, the configuration's, trust.yaml)")
+	f.StringVar(&state, "state", "", "keep the journal in the folder `DIR` (default: $XDG_STATE_HOME/berth, /var/lib/berth for root)")
+	return cmd
+}
+
+func parseRisks(names []string) ([]plan.Risk, error) {
+	var out []plan.Risk
+	for _, n := range names {
+		if r := plan.Risk(n); r != plan.RiskDowntime {
+			return nil, usagef("--accept-risk: no risk %q, expected %s", n, plan.RiskDowntime)
+		}
+		out = append(out, plan.Risk(n))
+	}
+	return out, nil
+}
+
+// journalPath is where the journal of the plan id lies.
+func (a *app) journalPath(flag, id string) (string, error) {
+	dir := flag
+	switch xdg, home := a.env.Getenv("XDG_STATE_HOME"), a.env.Getenv("HOME"); {
+	case dir != "":
+	case filepath.IsAbs(xdg):
+		dir = filepath.Join(xdg, "berth")
+	case os.Geteuid() == 0:
+		dir = "/var/lib/berth"
+	case filepath.IsAbs(home):
+		dir = filepath.Join(home, ".local", "state", "berth")
+	default:
+		return "", usagef("there is no folder for the journal: name one with --state")
+	}
+	return filepath.Join(dir, "journal", id), nil
+}
+
+// connect opens the sources and applies the plan.
+func (ap *applier) connect(ctx context.Context, c *config) error {
+	w, err := ap.app.openWorld(ctx, c, nil)
+	if err != nil {
+		return err
+	}
+	defer closeQuietly(w)
+	ap.world = w
+	return ap.apply(ctx)
+}
+
+// apply checks, runs and looks again. Nothing is changed before every check has passed.
+func (ap *applier) apply(ctx context.Context) error {
+	a, p := ap.app, ap.plan
+	if bad := plan.Check(p.problem, &p.Plan); len(bad) > 0 {
+		return inputError(fmt.Errorf("apply plan %s: the plan is not legal: %s", p.Plan.ID, bad[0]), "make a new plan; 'berth plan check' lists all faults")
+	}
+	progress, err := ap.begun()
+	if err != nil {
+		return err
+	}
+	if err := ap.checkRisks(progress); err != nil {
+		return err
+	}
+	if err := ap.checkWorld(ctx, progress); err != nil {
+		return err
+	}
+	if n := progress.Done(); n > 0 || progress.Begun {
+		a.note("going on with plan %s: %d of %s done", p.Plan.ID, n, count(len(p.Plan.Steps), "step"))
+	}
+	result, runErr := ap.execute(ctx)
+	view, lookErr := ap.look(context.WithoutCancel(ctx), result)
+	if runErr != nil && view != nil {
+		view.Error = runErr.Error()
+	}
+	if view != nil {
+		if err := a.printApplied(view); err != nil {
+			return err
+		}
+	}
+	return ap.conclude(result, runErr, lookErr, view)
+}
+
+// begun is how far earlier runs came; it locks nothing and makes no file.
+func (ap *applier) begun() (executor.Progress, error) {
+	records, err := journal.Read(ap.journal)
+	if errors.Is(err, os.ErrNotExist) {
+		records, err = nil, nil
+	}
+	if err != nil {
+		return executor.Progress{}, fmt.Errorf("apply plan: %w", err)
+	}
+	progress, err := executor.Status(records, &ap.plan.Plan)
+	if err != nil {
+		return executor.Progress{}, fmt.Errorf("apply plan: journal %s: %w", ap.journal, err)
+	}
+	return progress, nil
+}
+
+// checkRisks refuses the plan when a step that is still to be done needs a risk that was not accepted, and
+// names each of them.
+func (ap *applier) checkRisks(progress executor.Progress) error {
+	refused := 0
+	for i := range ap.plan.Plan.Steps {
+		s := &ap.plan.Plan.Steps[i]
+		if progress.Steps[i].Phase == executor.Done {
+			continue
+		}
+		for _, r := range s.Risks {
+			if slices.Contains(ap.accepted, r) {
+				ap.app.detail("step %d (%s): risk %s is accepted", s.N, s.Move.VM.ID, r)
+				continue
+			}
+			refused++
+			ap.app.note("step %d (%s, %s): risk %s: %s", s.N, s.Move.VM.ID, hostChange(s), r, riskText(r))
+		}
+	}
+	if refused == 0 {
+		return nil
+	}
+	return refusedf("apply it with --accept-risk=downtime when these guests may stop for their move",
+		"apply plan %s: %s not accepted", ap.plan.Plan.ID, count(refused, "risk"))
+}
+
+func riskText(r plan.Risk) string {
+	if r == plan.RiskDowntime {
+		return "the guest is shut down, moved and started again"
+	}
+	return string(r)
+}
+
+// conclude turns what happened into the exit code.
+func (ap *applier) conclude(r executor.Result, runErr, lookErr error, view *appliedView) error {
+	goOn := "to go on: " + ap.again
+	code := codeOf(runErr)
+	switch {
+	case runErr != nil && code != codeUnknown && len(r.Done)+len(r.Skipped) > 0:
+		return errors.Join(&cliError{code: codePartly, err: runErr, hint: goOn})
+	case errors.Is(runErr, context.Canceled):
+		return &cliError{code: codePartly, err: runErr, hint: goOn}
+	case runErr != nil:
+		return runErr
+	case lookErr != nil:
+		return &cliError{code: codeUnknown, err: fmt.Errorf("apply plan: all moves were made, but the fleet cannot be observed: %w", lookErr)}
+	}
+	for _, vm := range view.VMs {
+		if !vm.AsPlanned {
+			return &cliError{code: codeUnknown, err: fmt.Errorf("apply plan: vm %s is not where the plan puts it", vm.VM),
+				hint: "something else moved it, or the inventory is behind; look with 'berth fleet show'"}
+		}
+	}
+	return nil
+}

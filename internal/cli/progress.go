@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/internal/executor"
+	"github.com/berth-project/berth/plan"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+)
+
+// progress shows a run on standard error: bars where a person looks, lines elsewhere.
+type progress interface {
+	event(e executor.Event)
+	finish()
+}
+
+func (a *app) newProgress(p *plan.Plan) progress {
+	l := &lines{app: a, plan: p}
+	if !a.errTTY || a.env.Getenv("TERM") == "dumb" {
+		return l
+	}
+	return &bars{lines: l, box: mpb.New(mpb.WithOutput(a.env.Err), mpb.WithWidth(30))}
+}
+
+// lines writes one line for each thing that happens.
+type lines struct {
+	app  *app
+	plan *plan.Plan
+	last time.Time // of the last line of progress
+}
+
+// progressEvery is how often a line of progress is written.
+const progressEvery = 10 * time.Second
+
+func (l *lines) event(e executor.Event) {
+	if e.Kind == executor.StepProgress {
+		now := l.app.env.Now()
+		if e.Total <= 0 || now.Sub(l.last) < progressEvery {
+			return
+		}
+		l.last = now
+	}
+	if s := l.describe(e); s != "" {
+		l.app.note("%s: %s", l.title(e), s)
+	}
+}
+
+func (l *lines) finish() {}
+
+// title names a step: "[2/5] vm-db host-a -> host-c".
+func (l *lines) title(e executor.Event) string {
+	if e.Step < 1 || e.Step > len(l.plan.Steps) {
+		return "plan " + l.plan.ID
+	}
+	return fmt.Sprintf("[%d/%d] %s: %s", e.Step, e.Steps, e.VM, moveText(&l.plan.Steps[e.Step-1]))
+}
+
+// moveText is what a step changes, in a few words.
+func moveText(s *plan.Step) string {
+	disks := diskChange(s)
+	switch {
+	case disks == "stay":
+		return hostChange(s)
+	case s.Move.From.Host == s.Move.To.Host:
+		return disks
+	default:
+		return hostChange(s) + ", " + disks
+	}
+}
+
+func (l *lines) describe(e executor.Event) string {
+	switch e.Kind {
+	case executor.StepStarted:
+		return "moving"
+	case executor.StepResumed:
+		return "going on; " + e.Detail
+	case executor.StepProgress:
+		return fmt.Sprintf("%s of %s", fleet.FormatBytes(e.Done), fleet.FormatBytes(e.Total))
+	case executor.StepWaiting:
+		if e.Err != nil {
+			return "waiting: " + e.Err.Error()
+		}
+		return "waiting: " + e.Detail
+	case executor.StepRetried:
+		return fmt.Sprintf("attempt %d after: %v", e.Attempt, e.Err)
+	case executor.StepFinished:
+		return "done"
+	case executor.StepSkipped:
+		return "is there already"
+	default: // what stopped the run is the command's error
+		return ""
+	}
+}
+
+// bars shows a bar for each step that has begun.
+type bars struct {
+	*lines
+	box *mpb.Progress
+	bar *mpb.Bar
+}
+
+func (b *bars) event(e executor.Event) {
+	switch e.Kind {
+	case executor.StepStarted, executor.StepResumed:
+		b.start(e)
+	case executor.StepProgress:
+		if b.bar != nil && e.Total > 0 {
+			b.bar.SetTotal(int64(e.Total), false)
+			b.bar.SetCurrent(min(int64(e.Done), int64(e.Total)-1)) // complete is said by StepFinished
+		}
+	case executor.StepFinished, executor.StepSkipped:
+		if b.bar == nil {
+			b.start(e)
+		}
+		b.bar.SetTotal(-1, true)
+		b.bar = nil
+	case executor.StepStopped:
+		b.drop()
+	default:
+		_, _ = fmt.Fprintln(b.box, clean(b.title(e)+": "+b.describe(e)))
+	}
+}
+
+func (b *bars) start(e executor.Event) {
+	b.drop()
+	b.bar = b.box.AddBar(max(1, int64(b.plan.Steps[e.Step-1].Bytes)),
+		mpb.PrependDecorators(decor.Name(cleanLine(b.title(e)), decor.WC{C: decor.DindentRight | decor.DextraSpace})),
+		mpb.AppendDecorators(decor.OnComplete(decor.Percentage(decor.WC{W: 5}), " done")))
+}
+
+func (b *bars) drop() {
+	if b.bar != nil {
+		b.bar.Abort(false)
+		b.bar = nil
+	}
+}
+
+func (b *bars) finish() {
+	b.drop()
+	b.box.Wait()
+}
