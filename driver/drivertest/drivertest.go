@@ -8,7 +8,9 @@ package drivertest
 
 import (
 	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/berth-project/berth/fleet"
 )
@@ -33,6 +35,9 @@ type Harness struct {
 	New func(t *testing.T) *World
 	// Moves are the moves that work in a fresh world; each is made in a world of its own. At least one.
 	Moves []Move
+	// Timeout bounds one call of the driver; 0: two minutes. It only keeps a driver that hangs from hanging
+	// the tests: nothing is measured.
+	Timeout time.Duration
 }
 
 // Move is one relocation, named by what changes.
@@ -55,8 +60,11 @@ type World struct {
 	Take func(t *testing.T, r fleet.Relocation)
 	// Fill leaves less free room in the pool than any VM of the world needs.
 	Fill func(t *testing.T, pool fleet.PoolID)
-	// Fail makes the next relocation fail at the hypervisor with an error that has to come out as kind.
-	Fail func(t *testing.T, kind fleet.ErrorKind)
+	// Fail makes the next relocation fail at the hypervisor so that it has to come out as kind; false: this
+	// world cannot make that kind.
+	Fail func(t *testing.T, kind fleet.ErrorKind) bool
+	// Gone removes the VM from the hypervisor.
+	Gone func(t *testing.T, vm fleet.VMID)
 }
 
 // Image is a known image file.
@@ -72,4 +80,137 @@ func Run(t *testing.T, h Harness) {
 	if h.New == nil || len(h.Moves) == 0 {
 		t.Fatal("a harness needs New and at least one move")
 	}
+	if h.Timeout == 0 {
+		h.Timeout = 2 * time.Minute
+	}
+	for _, c := range []struct {
+		name string
+		run  func(*testing.T, *suite)
+	}{
+		{"Observe", checkObserve},
+		{"OpenImage", checkOpenImage},
+		{"OpenImageMissing", checkOpenImageMissing},
+		{"PrecheckRefuses", checkPrecheckRefuses},
+		{"PrecheckTaken", checkPrecheckTaken},
+		{"PrecheckFull", checkPrecheckFull},
+		{"Gone", checkGone},
+		{"CancelledBefore", checkCancelledBefore},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.run(t, newSuite(t, h)) })
+	}
+	for _, m := range h.Moves {
+		t.Run("Move/"+m.Name, func(t *testing.T) { checkMove(t, newSuite(t, h), m) })
+		t.Run("PowerOn/"+m.Name, func(t *testing.T) { checkPowerOn(t, newSuite(t, h), m) })
+		t.Run("Interrupted/"+m.Name, func(t *testing.T) { checkInterrupted(t, newSuite(t, h), m) })
+	}
+	for _, kind := range []fleet.ErrorKind{fleet.Permanent, fleet.Retry, fleet.Unknown} {
+		t.Run("Fails/"+kind.String(), func(t *testing.T) { checkFails(t, newSuite(t, h), kind) })
+	}
 }
+
+// suite is one check's world.
+type suite struct {
+	*World
+	h    Harness
+	snap *fleet.Snapshot
+}
+
+func newSuite(t *testing.T, h Harness) *suite {
+	t.Helper()
+	s := &suite{World: h.New(t), h: h}
+	s.snap = s.observe(t)
+	return s
+}
+
+// context bounds one call.
+func (s *suite) context(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), s.h.Timeout)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func (s *suite) observe(t *testing.T) *fleet.Snapshot {
+	t.Helper()
+	snap, err := s.Source.Observe(s.context(t))
+	if err != nil {
+		t.Fatalf("Observe: %v", err)
+	}
+	snap.Sort()
+	return snap
+}
+
+// relocation makes m complete, as a plan would.
+func (s *suite) relocation(t *testing.T, m Move) fleet.Relocation {
+	t.Helper()
+	vm := s.snap.VM(m.VM)
+	if vm == nil {
+		t.Fatalf("the world has no VM %s", m.VM)
+	}
+	r := fleet.Relocation{VM: *vm, From: vm.Place(), To: vm.Place(), Mode: m.Mode}
+	if m.Host != "" {
+		r.To.Host = m.Host
+	}
+	if m.Pool != "" {
+		for i := range r.To.Disks {
+			r.To.Disks[i].Pool = m.Pool
+		}
+	}
+	from, to := s.snap.Host(r.From.Host), s.snap.Host(r.To.Host)
+	if from == nil || to == nil {
+		t.Fatalf("the world has no host %s or %s", r.From.Host, r.To.Host)
+	}
+	r.FromHost, r.ToHost = *from, *to
+	seen := map[fleet.PoolID]bool{}
+	for _, dp := range append(r.From.Clone().Disks, r.To.Disks...) {
+		p := s.snap.Pool(dp.Pool)
+		if p == nil {
+			t.Fatalf("the world has no pool %s", dp.Pool)
+		}
+		if !seen[dp.Pool] {
+			seen[dp.Pool] = true
+			r.Pools = append(r.Pools, *p)
+		}
+	}
+	return r
+}
+
+// wantAt checks where the hypervisors say the VM is.
+func (s *suite) wantAt(t *testing.T, r fleet.Relocation, p fleet.Placement, power fleet.PowerState) {
+	t.Helper()
+	o, err := s.Mover.Locate(s.context(t), r)
+	if err != nil {
+		t.Fatalf("Locate: %v", err)
+	}
+	if !o.Placement.Equal(p) || o.Power != power || !o.Settled {
+		t.Fatalf("Locate: %+v, expected %+v, %s, settled", o, p, power)
+	}
+}
+
+// wantTyped checks that err is a *fleet.DriverError.
+func wantTyped(t *testing.T, err error) *fleet.DriverError {
+	t.Helper()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	var de *fleet.DriverError
+	if !errors.As(err, &de) {
+		t.Fatalf("error is a %T, expected a *fleet.DriverError: %v", err, err)
+	}
+	if de.Op == "" || de.Err == nil {
+		t.Fatalf("error says neither what was done nor why: %#v", de)
+	}
+	return de
+}
+
+// wantRefused checks a Precheck's error: settled, and nothing moved.
+func (s *suite) wantRefused(t *testing.T, r fleet.Relocation) {
+	t.Helper()
+	err := s.Mover.Precheck(s.context(t), r)
+	if de := wantTyped(t, err); de.Kind == fleet.Unknown {
+		t.Errorf("Precheck: kind %s, expected a settled one: %v", de.Kind, err)
+	}
+}
+
+// finalPower is the power state that a move has to end in when it may not change it.
+func finalPower(vm fleet.VM) (fleet.PowerState, bool) { return vm.Power, vm.Power == fleet.Running }

@@ -1,0 +1,128 @@
+package vcsim
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/soap"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+// gate stands before the simulator's HTTP handler: it asks for a session where a vCenter does, and makes the
+// faults of a network.
+type gate struct {
+	next http.Handler
+
+	mu          sync.Mutex
+	drop        int
+	dropPath    string
+	delay       time.Duration
+	ignoreRange bool
+	opened      bool
+	release     chan struct{}
+	sessions    map[string]bool // cookies seen on the SDK's path; false: expired
+}
+
+// DropRequests cuts the connection of the next n requests whose path begins with prefix.
+func (s *Server) DropRequests(n int, prefix string) {
+	s.gate.mu.Lock()
+	defer s.gate.mu.Unlock()
+	s.gate.drop, s.gate.dropPath = n, prefix
+}
+
+// Delay makes every request wait for d before it is served.
+func (s *Server) Delay(d time.Duration) {
+	s.gate.mu.Lock()
+	defer s.gate.mu.Unlock()
+	s.gate.delay, s.gate.release = d, make(chan struct{})
+}
+
+// IgnoreRange makes file access answer with the whole file whatever range was asked for.
+func (s *Server) IgnoreRange(on bool) {
+	s.gate.mu.Lock()
+	defer s.gate.mu.Unlock()
+	s.gate.ignoreRange = on
+}
+
+// ExpireSessions ends every session that was used on the network.
+func (s *Server) ExpireSessions(ctx context.Context) error {
+	s.gate.mu.Lock()
+	var keys []string
+	for key, live := range s.gate.sessions {
+		if live {
+			keys = append(keys, key)
+		}
+		s.gate.sessions[key] = false
+	}
+	s.gate.mu.Unlock()
+	_, err := methods.TerminateSession(ctx, s.Client, &types.TerminateSession{
+		This: *s.Client.ServiceContent.SessionManager, SessionId: keys,
+	})
+	return err
+}
+
+// open lets everything pass, so that closing waits for nothing.
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.release != nil && !g.opened {
+		close(g.release)
+	}
+	g.opened = true
+}
+
+func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.mu.Lock()
+	drop := g.drop > 0 && strings.HasPrefix(r.URL.Path, g.dropPath)
+	if drop {
+		g.drop--
+	}
+	delay, release, ignore := g.delay, g.release, g.ignoreRange
+	allowed := g.admit(r)
+	g.mu.Unlock()
+	if delay > 0 {
+		select {
+		case <-time.After(delay):
+		case <-release:
+		case <-r.Context().Done():
+			return
+		}
+	}
+	switch {
+	case drop:
+		panic(http.ErrAbortHandler) // net/http closes the connection without a word
+	case !allowed:
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	case ignore:
+		r.Header.Del("Range")
+	}
+	g.next.ServeHTTP(w, r)
+}
+
+// admit says whether r may pass. The caller holds g.mu.
+func (g *gate) admit(r *http.Request) bool {
+	cookie, err := r.Cookie(soap.SessionCookieName)
+	switch {
+	case strings.HasPrefix(r.URL.Path, "/sdk"):
+		if _, known := g.sessions[cookieValue(cookie)]; err == nil && !known {
+			g.sessions[cookie.Value] = true
+		}
+		return true
+	case strings.HasPrefix(r.URL.Path, "/folder/"):
+		return err == nil && g.sessions[cookie.Value]
+	default:
+		return true
+	}
+}
+
+func cookieValue(c *http.Cookie) string {
+	if c == nil {
+		return ""
+	}
+	return c.Value
+}
