@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vmware/govmomi/object"
+	"github.com/vmware/govmomi/property"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/types"
 
@@ -183,12 +184,32 @@ func (d *Driver) placement(ctx context.Context, r *fleet.Relocation, st *state) 
 	return p, nil
 }
 
+// names reads the names of objects of any types in one round trip, in the order of refs.
+func (d *Driver) names(ctx context.Context, refs []types.ManagedObjectReference) ([]string, error) {
+	if len(refs) == 0 {
+		return nil, nil
+	}
+	var content []types.ObjectContent
+	if err := property.DefaultCollector(d.vim).Retrieve(ctx, refs, []string{"name"}, &content); err != nil {
+		return nil, err
+	}
+	byRef := make(map[types.ManagedObjectReference]string, len(content))
+	for _, c := range content {
+		byRef[c.Obj] = entityOf(c.PropSet).name
+	}
+	out := make([]string, len(refs))
+	for i, r := range refs {
+		out[i] = byRef[r]
+	}
+	return out, nil
+}
+
 func (d *Driver) name(ctx context.Context, ref types.ManagedObjectReference) (string, error) {
-	var e mo.ManagedEntity
-	if err := d.properties(ctx, ref, []string{"name"}, &e); err != nil {
+	names, err := d.names(ctx, []types.ManagedObjectReference{ref})
+	if err != nil {
 		return "", err
 	}
-	return clean(e.Name), nil
+	return names[0], nil
 }
 
 // Locate asks where the VM of r is now. It is not settled while any task runs on it.

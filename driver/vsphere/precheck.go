@@ -103,14 +103,9 @@ func (d *Driver) targetHost(ctx context.Context, r *fleet.Relocation) (*target, 
 		}
 		return nil, err
 	}
-	for _, n := range t.Network {
-		name, err := d.name(ctx, n)
-		if err != nil {
-			return nil, err
-		}
-		t.networks = append(t.networks, name)
-	}
-	return t, nil
+	var err error
+	t.networks, err = d.names(ctx, t.Network)
+	return t, err
 }
 
 // takes says why the host takes no VM, or not this one.

@@ -36,12 +36,15 @@ func (s *Server) FailRelocate(fault types.BaseMethodFault, percent int32) {
 }
 
 // handle gives RelocateVM_Task to a machine; everything else goes to the simulator's own objects, which
-// assert their own types in many places and so must stay in the registry.
+// assert their own types in many places and so must stay in the registry. After this the simulator asks the
+// session for m.This and would find the plain VM again: a reference that no registry knows keeps it from that. The
+// request itself still names the VM.
 func (s *Server) handle(ctx *simulator.Context, m *simulator.Method) (mo.Reference, types.BaseMethodFault) {
 	if m.Name != "RelocateVM_Task" || ctx.Session == nil {
 		return nil, nil
 	}
 	if vm, ok := ctx.Map.Get(m.This).(*simulator.VirtualMachine); ok {
+		m.This.Value += " (relocating)"
 		return &machine{VirtualMachine: vm, server: s}, nil
 	}
 	return nil, nil
