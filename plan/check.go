@@ -228,11 +228,6 @@ func (c *checker) lists(p *Plan) {
 		}
 		unplaced[u.VM] = true
 	}
-	for i := range p.Steps {
-		if id := p.Steps[i].Move.VM.ID; unplaced[id] {
-			c.say(ConstraintSummary, "moves %s and lists it as one that cannot be placed", id)
-		}
-	}
 }
 
 func placeText(p fleet.Placement) string {

@@ -1,6 +1,8 @@
 package solver
 
 import (
+	"fmt"
+
 	"github.com/berth-project/berth/plan"
 	"github.com/berth-project/berth/policy"
 )
@@ -9,17 +11,121 @@ import (
 type Options struct {
 	// Seed picks among places of equal cost and headroom; 0 takes the first by name.
 	Seed uint64
-	// MaxSteps bounds the steps of the plan; 0 is plan.MaxSteps.
+	// MaxSteps bounds the steps of the plan; 0, or more than plan.MaxSteps, is plan.MaxSteps.
 	MaxSteps int
 	// Stop, when not nil, is asked now and then; once it says true the plan found so far is returned. A
 	// plan cut short by a clock is still legal but no longer the same on every run.
 	Stop func() bool
 }
 
+// maxPasses bounds how often repair and improvement follow each other. Each pass but the last mends a VM or
+// saves points, and two or three are usual.
+const maxPasses = 64
+
 // Solve makes a sealed plan for p. The error says what is wrong with p; that something cannot be placed is
 // no error but part of the plan.
 func Solve(p *policy.Problem, opts Options) (*plan.Plan, error) {
-	_ = opts
-	out := &plan.Plan{Version: plan.Version, SnapshotID: p.Snapshot.Digest(), PolicyID: p.PolicyID}
-	return out, out.Seal()
+	s, err := newState(p)
+	if err != nil {
+		return nil, err
+	}
+	x := newSearch(s, opts)
+	x.run()
+	s.compact()
+	out := &plan.Plan{
+		Version: plan.Version, SnapshotID: p.Snapshot.Digest(), PolicyID: p.PolicyID,
+		Steps: s.steps(), Unplaced: x.unplaced(), Held: s.held(),
+	}
+	if out.Summary, err = plan.Summarize(p, out); err != nil {
+		return nil, fmt.Errorf("solve problem: %w", err)
+	}
+	if err := out.Seal(); err != nil {
+		return nil, fmt.Errorf("solve problem: %w", err)
+	}
+	return out, nil
+}
+
+// search is one run over a state.
+type search struct {
+	*state
+	opts Options
+	// version counts changes; failed is the version at which a unit was last found to have no place, since
+	// without a change it still has none; stuck the same for a place on another host.
+	version int
+	failed  map[unitIx]int
+	stuck   map[unitIx]int
+	stopped bool // by MaxSteps or Stop
+}
+
+func newSearch(s *state, opts Options) *search {
+	if opts.MaxSteps <= 0 || opts.MaxSteps > plan.MaxSteps {
+		opts.MaxSteps = plan.MaxSteps
+	}
+	return &search{state: s, opts: opts, version: 1, failed: map[unitIx]int{}, stuck: map[unitIx]int{}}
+}
+
+func (x *search) run() {
+	for range maxPasses {
+		repaired := x.repair()
+		if improved := x.improve(); !repaired && !improved || x.stopped {
+			return
+		}
+	}
+}
+
+// over says whether the budget has ended.
+func (x *search) over() bool {
+	if !x.stopped && x.opts.Stop != nil && x.opts.Stop() {
+		x.stopped = true
+	}
+	return x.stopped
+}
+
+// commit moves u to p for the reason that why gives for each of its VMs, unless the budget forbids it.
+func (x *search) commit(u *unit, p place, why func(i vmIx, p place) string) bool {
+	if len(x.log)+len(u.vms) > x.opts.MaxSteps {
+		x.stopped = true
+		return false
+	}
+	// All reasons speak of the state before the unit moves.
+	type words struct{ why, where string }
+	said := make([]words, len(u.vms))
+	at := 0
+	for n, i := range u.vms {
+		v := &x.vms[i]
+		said[n] = words{why(i, p), x.where(v, p.host, p.disks[at:at+len(v.disks)])}
+		at += len(v.disks)
+	}
+	at = 0
+	for n, i := range u.vms {
+		mark := len(x.log)
+		at += x.shiftTo(i, p, at)
+		if len(x.log) > mark {
+			x.log[mark].why, x.log[mark].where = said[n].why, said[n].where
+		}
+	}
+	x.version++
+	return true
+}
+
+// shiftTo moves one VM of a unit, whose disks begin at p.disks[at], if it is not there yet; it gives the
+// number of its disks.
+func (s *state) shiftTo(i vmIx, p place, at int) int {
+	v := &s.vms[i]
+	disks := p.disks[at : at+len(v.disks)]
+	same := v.host == p.host
+	for j, d := range disks {
+		same = same && v.disks[j] == d
+	}
+	if !same {
+		s.shift(i, p.host, disks)
+	}
+	return len(disks)
+}
+
+func (s *state) shiftUnit(u *unit, p place) {
+	at := 0
+	for _, i := range u.vms {
+		at += s.shiftTo(i, p, at)
+	}
 }

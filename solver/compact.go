@@ -1,0 +1,113 @@
+package solver
+
+import (
+	"slices"
+
+	"github.com/berth-project/berth/fleet"
+)
+
+// maxCompact bounds the VMs whose moves are tried to be joined.
+const maxCompact = 256
+
+// compact joins the moves of a VM that moved more than once into one where every state in between stays
+// legal, and drops those that lead nowhere. The state at the end stays the same.
+func (s *state) compact() {
+	tried := 0
+	for i := range s.vms {
+		for s.vms[i].moves > 1 && tried < maxCompact {
+			tried++
+			if !s.joinMoves(vmIx(i)) { //nolint:gosec // fewer VMs than 2^31
+				break
+			}
+		}
+	}
+}
+
+// joinMoves joins two moves of a VM that follow each other, at the place of the later or of the earlier one.
+func (s *state) joinMoves(v vmIx) bool {
+	var at []int
+	for n := range s.log {
+		if s.log[n].vm == v {
+			at = append(at, n)
+		}
+	}
+	for k := range len(at) - 1 {
+		a, b := at[k], at[k+1]
+		joined := s.log[b]
+		joined.why = s.log[a].why
+		for _, pos := range []int{b, a} {
+			tail := slices.Clone(s.log[a:])
+			rest := make([]move, 0, len(tail))
+			for n, m := range tail {
+				switch {
+				case n+a == pos && s.returns(s.log[a], joined):
+				case n+a == pos:
+					rest = append(rest, joined)
+				case n+a != a && n+a != b:
+					rest = append(rest, m)
+				}
+			}
+			if s.replay(a, rest) {
+				return true
+			}
+			s.replayAll(a, tail)
+		}
+	}
+	return false
+}
+
+func (s *state) returns(first, last move) bool {
+	return first.from == last.to && slices.Equal(first.was, last.is)
+}
+
+// replay puts rest in the place of the log from a on. It stops and says no at the first move that is not
+// legal in its new place.
+func (s *state) replay(a int, rest []move) bool {
+	s.undo(a)
+	for _, m := range rest {
+		if !s.legal(m.vm, m.to, m.is) {
+			return false
+		}
+		s.shift(m.vm, m.to, m.is)
+		last := &s.log[len(s.log)-1]
+		last.why, last.where = m.why, m.where
+	}
+	return true
+}
+
+// replayAll restores a log that was legal before.
+func (s *state) replayAll(a int, tail []move) {
+	s.undo(a)
+	for _, m := range tail {
+		s.shift(m.vm, m.to, m.is)
+		last := &s.log[len(s.log)-1]
+		last.why, last.where = m.why, m.where
+	}
+}
+
+// legal says whether the VM i may move to h and disks now. Affinity is left aside: it is judged at the end
+// of a plan, which compact does not change.
+func (s *state) legal(i vmIx, h hostIx, disks []poolIx) bool {
+	v, u := &s.vms[i], s.single(i)
+	if v.host != h && s.hostRefusal(u, h) != "" || s.mode(v, h, disks) == "" {
+		return false
+	}
+	added := map[poolIx]fleet.Bytes{}
+	for n, p := range disks {
+		if _, ok := slices.BinarySearch(s.hosts[h].pools, p); !ok {
+			return false
+		}
+		if p == v.disks[n] {
+			if h != v.host && !s.chainReached(v, n, &s.hosts[h]) {
+				return false
+			}
+			continue
+		}
+		pool := &s.pools[p]
+		added[p] += v.snap.Disks[n].Used
+		if pool.facts.Tier < max(v.need.Disks[n].Tier, 0) || pool.snap.Source != v.snap.Source || added[p] > s.room(p) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,376 @@
+package solver
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/plan"
+	"github.com/berth-project/berth/policy"
+)
+
+// place is a legal place of a unit: the host of all its VMs, and the pools of their disks one after another.
+type place struct {
+	host  hostIx
+	disks []poolIx
+	cost  points // of being there, and of the moves that lead there
+	score int64  // headroom of the host before
+}
+
+// query is a search for the cheapest place of a unit.
+type query struct {
+	host  hostIx // not there
+	pool  poolIx // no disk there
+	limit points // cheaper than this
+}
+
+// anywhere searches the whole fleet.
+var anywhere = query{host: none, pool: none, limit: 1 << 62}
+
+// hostRefusal is the first constraint by which h is no place for u, in the order of package plan, pools and
+// mode apart; "" when there is none. VMs of u that are on h already take no more room there.
+func (s *state) hostRefusal(u *unit, h hostIx) string {
+	if c := s.fixedRefusal(u, h); c != "" {
+		return c
+	}
+	if u.torn || u.anchor != none && u.anchor != h {
+		return plan.ConstraintAffinity
+	}
+	host := &s.hosts[h]
+	var cpu fleet.MilliCPU
+	var memory fleet.Bytes
+	queues := false
+	for n, i := range u.vms {
+		v := &s.vms[i]
+		if v.host == h {
+			continue
+		}
+		cpu += v.snap.CPU
+		memory += v.snap.Memory
+		queues = queues || v.need.Queues > 0
+		if s.conflicts(u, n, h) {
+			return plan.ConstraintSpread
+		}
+	}
+	switch {
+	case cpu > 0 && cpu > host.freeCPU():
+		return plan.ConstraintCPU
+	case memory > 0 && memory > host.freeMemory():
+		return plan.ConstraintMemory
+	case queues && !s.packs(host, h, u):
+		return plan.ConstraintNICQueues
+	}
+	return ""
+}
+
+// fixedRefusal is the part of hostRefusal that no move can change.
+func (s *state) fixedRefusal(u *unit, h hostIx) string {
+	host := &s.hosts[h]
+	switch {
+	case host.snap.Source != s.vms[u.vms[0]].snap.Source:
+		return plan.ConstraintSource
+	case !host.open && host.snap.Maintenance && !host.snap.Unreachable:
+		return plan.ConstraintMaintenance
+	case !host.open:
+		return plan.ConstraintUnreachable
+	case host.facts.Tier < max(u.server, 0):
+		return plan.ConstraintServerTier
+	case host.facts.Security < u.security:
+		return plan.ConstraintSecurity
+	}
+	for _, i := range u.vms {
+		if s.vms[i].snap.Source != host.snap.Source {
+			return plan.ConstraintSource
+		}
+		if !host.hasNetworks(s.vms[i].snap) {
+			return plan.ConstraintNetwork
+		}
+	}
+	for _, i := range u.vms {
+		if !host.hasClass(s.vms[i].need.NICClass) {
+			return plan.ConstraintNICClass
+		}
+	}
+	return ""
+}
+
+func (h *hostState) hasNetworks(v *fleet.VM) bool {
+	if len(h.snap.Networks) == 0 {
+		return true // the driver could not tell
+	}
+	for _, n := range v.VNICs {
+		if n.Network != "" && !slices.Contains(h.snap.Networks, n.Network) {
+			return false
+		}
+	}
+	return true
+}
+
+func (h *hostState) hasClass(c fleet.NICClass) bool {
+	if c <= 0 {
+		return true
+	}
+	for i := range h.snap.NICs {
+		if h.class(&h.snap.NICs[i]) >= c {
+			return true
+		}
+	}
+	return false
+}
+
+// conflicts says whether the n-th VM of u on h would share a failure domain with another of its spread group.
+func (s *state) conflicts(u *unit, n int, h hostIx) bool {
+	v := &s.vms[u.vms[n]]
+	if v.spread == none {
+		return false
+	}
+	for m, i := range u.vms {
+		if m != n && s.vms[i].spread == v.spread {
+			return true // one host for both is what affinity asks and spread forbids
+		}
+	}
+	for k := range kinds {
+		d := s.hosts[h].domains[k]
+		c := s.spread[domainKey{v.spread, k, d}]
+		if v.kind == k {
+			if s.hosts[v.host].domains[k] == d {
+				c.all--
+			}
+			if c.all > 0 {
+				return true
+			}
+		} else if c.asking > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// packs says whether the queues of all on h and of u can be reserved.
+func (s *state) packs(host *hostState, h hostIx, u *unit) bool {
+	var needs []plan.QueueNeed
+	for _, i := range host.vms {
+		if n := s.vms[i].need; n.Queues > 0 {
+			needs = append(needs, plan.QueueNeed{Class: n.NICClass, Queues: n.Queues})
+		}
+	}
+	if u != nil {
+		for _, i := range u.vms {
+			if v := &s.vms[i]; v.host != h && v.need.Queues > 0 {
+				needs = append(needs, plan.QueueNeed{Class: v.need.NICClass, Queues: v.need.Queues})
+			}
+		}
+	}
+	rooms := make([]plan.QueueRoom, len(host.snap.NICs))
+	for i := range rooms {
+		n := &host.snap.NICs[i]
+		rooms[i] = plan.QueueRoom{Class: host.class(n), Free: n.Queues}
+	}
+	return plan.PackQueues(rooms, needs)
+}
+
+// fit gives the cheapest way to place u on h, or the first constraint that refuses it.
+func (s *state) fit(u *unit, h hostIx, q query) (place, string) {
+	if c := s.hostRefusal(u, h); c != "" {
+		return place{}, c
+	}
+	best, refused := s.settle(u, h, q, true)
+	if other, r := s.settle(u, h, q, false); r == "" && (refused != "" || other.cost < best.cost) {
+		best, refused = other, ""
+	}
+	return best, refused
+}
+
+// settle chooses pools for u on h: with stay a disk that may stay where it is does; otherwise each takes
+// what is cheapest for itself. Both are tried, since a VM whose disks stay may move live.
+func (s *state) settle(u *unit, h hostIx, q query, stay bool) (place, string) {
+	disks, refused := s.assign(u, h, q.pool, stay)
+	if refused != "" {
+		return place{}, refused
+	}
+	p := place{host: h, disks: disks, score: s.hosts[h].headroom()}
+	at := 0
+	for _, i := range u.vms {
+		v := &s.vms[i]
+		mine := disks[at : at+len(v.disks)]
+		at += len(mine)
+		p.cost += s.softCost(v, h, mine)
+		if v.host == h && slices.Equal(v.disks, mine) {
+			continue
+		}
+		mode := s.mode(v, h, mine)
+		if mode == "" {
+			return place{}, plan.ConstraintMode
+		}
+		p.cost += points(plan.MoveCost(s.p.Weights, v.copied(mine), mode == fleet.Offline && v.snap.Power == fleet.Running))
+	}
+	return p, ""
+}
+
+// mode is how v can be moved to h and disks: live where that is possible; "" when it cannot.
+func (s *state) mode(v *vmState, h hostIx, disks []poolIx) fleet.Mode {
+	caps := s.p.Snapshot.Source(v.snap.Source).Capabilities
+	host, storage := v.host != h, !slices.Equal(v.disks, disks)
+	for _, m := range []fleet.Mode{fleet.Live, fleet.Offline} {
+		if plan.ModeRefusal(caps, v.snap, m, host, storage) == "" {
+			return m
+		}
+	}
+	return ""
+}
+
+func (v *vmState) copied(disks []poolIx) fleet.Bytes {
+	var n fleet.Bytes
+	for i, p := range disks {
+		if v.disks[i] != p {
+			n += v.snap.Disks[i].Used
+		}
+	}
+	return n
+}
+
+func (s *state) softCost(v *vmState, h hostIx, disks []poolIx) points {
+	w := s.p.Weights
+	c := plan.TierCost(w, s.hosts[h].facts.Tier, v.need.Server, v.snap.CPU)
+	for i, p := range disks {
+		c += plan.PoolCost(w, s.pools[p].facts.Tier, v.need.Disks[i].Tier, v.snap.Disks[i].Used)
+	}
+	return points(c)
+}
+
+// enoughPlaces is how many legal places a search compares before it takes the best of them.
+const enoughPlaces = 48
+
+// find gives the cheapest legal place of u, or says that there is none. Buckets are looked at in the order
+// of what they cost at least; among equal costs the host with most headroom wins, then the seed, then the
+// name. Only once enoughPlaces are found does it stop short of all, so a no is always true.
+func (s *state) find(u *unit, q query, seed uint64) (place, bool) {
+	var best place
+	found := 0
+	consider := func(h hostIx) {
+		if h == q.host {
+			return
+		}
+		p, refused := s.fit(u, h, q)
+		if refused != "" || p.cost >= q.limit {
+			return
+		}
+		if found == 0 || s.better(p, best, seed) {
+			best = p
+		}
+		found++
+	}
+	own := s.ownHosts(u)
+	for _, h := range own {
+		consider(h)
+	}
+	if u.torn || u.anchor != none {
+		if u.anchor != none && !slices.Contains(own, u.anchor) {
+			consider(u.anchor)
+		}
+		return best, found > 0
+	}
+	var queue []int32
+	for _, b := range s.ranked(u) {
+		if b.least >= q.limit || found > 0 && (b.least > best.cost || found >= enoughPlaces && b.least == best.cost) {
+			break
+		}
+		before := found
+		queue = s.index.buckets[b.at].walk(u.leastCPU(), u.leastMemory(), queue, func(h hostIx) bool {
+			if !slices.Contains(own, h) {
+				consider(h)
+			}
+			return found-before >= enoughPlaces
+		})
+	}
+	return best, found > 0
+}
+
+// leastCPU and leastMemory are what a host must have free; a need of nothing is met by an over-full host.
+func (u *unit) leastCPU() fleet.MilliCPU {
+	if u.cpu == 0 {
+		return -maxTotal
+	}
+	return u.cpu
+}
+
+func (u *unit) leastMemory() fleet.Bytes {
+	if u.memory == 0 {
+		return -maxTotal
+	}
+	return u.memory
+}
+
+func (s *state) better(a, b place, seed uint64) bool {
+	return cmp.Or(cmp.Compare(a.cost, b.cost), cmp.Compare(b.score, a.score),
+		cmp.Compare(mix(seed, a.host), mix(seed, b.host)), cmp.Compare(a.host, b.host)) < 0
+}
+
+// mix orders hosts by a seed; 0 orders them by name.
+func mix(seed uint64, h hostIx) uint64 {
+	if seed == 0 {
+		return 0
+	}
+	x := seed ^ uint64(h)*0x9e3779b97f4a7c15 //nolint:gosec // an index is not negative
+	x ^= x >> 29
+	x *= 0xbf58476d1ce4e5b9
+	return x ^ x>>32
+}
+
+func (s *state) ownHosts(u *unit) []hostIx {
+	hosts := make([]hostIx, 0, len(u.vms))
+	for _, i := range u.vms {
+		if h := s.vms[i].host; !slices.Contains(hosts, h) {
+			hosts = append(hosts, h)
+		}
+	}
+	slices.Sort(hosts)
+	return hosts
+}
+
+// ranking is a bucket and what a place in it costs at least, hosts that VMs of the unit are on apart.
+type ranking struct {
+	at    int
+	least points
+}
+
+func (s *state) ranked(u *unit) []ranking {
+	source := s.vms[u.vms[0]].snap.Source
+	out := make([]ranking, 0, len(s.index.buckets))
+	for i := range s.index.buckets {
+		b := &s.index.buckets[i]
+		if b.source == source && b.tier >= max(u.server, 0) && b.security >= u.security {
+			out = append(out, ranking{i, s.least(u, b)})
+		}
+	}
+	slices.SortFunc(out, func(a, b ranking) int { return cmp.Or(cmp.Compare(a.least, b.least), cmp.Compare(a.at, b.at)) })
+	return out
+}
+
+func (s *state) least(u *unit, b *bucket) points {
+	var c int64
+	for _, i := range u.vms {
+		v := &s.vms[i]
+		c += plan.TierCost(s.p.Weights, b.tier, v.need.Server, v.snap.CPU)
+		var copied fleet.Bytes
+		for j, p := range v.disks {
+			if _, ok := slices.BinarySearch(b.shared, p); !ok {
+				copied += v.snap.Disks[j].Used
+			}
+		}
+		c += plan.MoveCost(s.p.Weights, copied, false)
+	}
+	return points(c)
+}
+
+// need is the tier of the server that v asks for, by name.
+func (s *state) tierName(r policy.Rank) string { return rankName(s.p.ServerTiers, r) }
+
+func (s *state) poolTierName(r policy.Rank) string { return rankName(s.p.PoolTiers, r) }
+
+func rankName(names []string, r policy.Rank) string {
+	if r < 0 || int(r) >= len(names) {
+		return "unranked"
+	}
+	return names[r]
+}

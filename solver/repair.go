@@ -1,0 +1,213 @@
+package solver
+
+import (
+	"cmp"
+	"slices"
+)
+
+// repair places what is wrong, priority first, until nothing more can be. It says whether it moved anything.
+func (x *search) repair() bool {
+	start := x.version
+	for !x.over() {
+		before := x.version
+		x.repairUnits()
+		x.relieveHosts()
+		x.partSpreads()
+		if x.version == before {
+			break
+		}
+	}
+	return x.version != start
+}
+
+// maxWaiting bounds how many units that found no place are asked again after each move.
+const maxWaiting = 256
+
+func (x *search) repairUnits() {
+	var waiting []unitIx // had no place, highest priority first
+	for _, ui := range x.pending() {
+		if x.over() {
+			return
+		}
+		u := &x.units[ui]
+		if x.failed[ui] == x.version || x.wrong(u) == "" {
+			continue
+		}
+		mark := len(x.log)
+		if !x.mend(ui) {
+			waiting = append(waiting, ui)
+			continue
+		}
+		// What was freed goes to those of higher priority first, not to the next in the list.
+		waiting = x.wake(waiting, mark)
+	}
+}
+
+// mend places u directly, or makes room for it.
+func (x *search) mend(ui unitIx) bool {
+	u := &x.units[ui]
+	if p, ok := x.find(u, anywhere, x.opts.Seed); ok {
+		return x.commit(u, p, x.whyWrong)
+	}
+	if x.eject(u, none, x.whyWrong) {
+		return true
+	}
+	x.failed[ui] = x.version
+	return false
+}
+
+// wake offers the hosts that the moves since mark left, or whose pools they left, to the units that wait.
+func (x *search) wake(waiting []unitIx, mark int) []unitIx {
+	if len(waiting) == 0 {
+		return waiting
+	}
+	hosts := x.freed(mark)
+	out := waiting[:0]
+	for n, ui := range waiting {
+		if n >= maxWaiting || !x.wakeOne(&x.units[ui], hosts) {
+			out = append(out, ui)
+		}
+	}
+	return out
+}
+
+func (x *search) wakeOne(u *unit, hosts []hostIx) bool {
+	var best place
+	found := false
+	for _, h := range hosts {
+		if p, refused := x.fit(u, h, anywhere); refused == "" && (!found || x.better(p, best, x.opts.Seed)) {
+			best, found = p, true
+		}
+	}
+	return found && x.commit(u, best, x.whyWrong)
+}
+
+// maxFreed bounds the hosts that wake looks at; later rounds look at all.
+const maxFreed = 64
+
+func (s *state) freed(mark int) []hostIx {
+	var hosts []hostIx
+	for _, m := range s.log[mark:] {
+		hosts = append(hosts, m.from)
+		for j, p := range m.was {
+			if p != m.is[j] {
+				hosts = append(hosts, s.pools[p].hosts[:min(len(s.pools[p].hosts), maxFreed)]...)
+			}
+		}
+	}
+	slices.Sort(hosts)
+	hosts = slices.Compact(hosts)
+	return hosts[:min(len(hosts), maxFreed)]
+}
+
+// relieveHosts moves VMs off hosts that have promised more than they have, lowest priority first.
+func (x *search) relieveHosts() {
+	for i := range x.hosts {
+		h := hostIx(i) //nolint:gosec // fewer hosts than 2^31
+		for c := x.overfull(h); c != "" && !x.over(); c = x.overfull(h) {
+			why := x.whyOverfull(h, c)
+			if !x.moveOne(x.unitsOn(h, c), why) {
+				break
+			}
+		}
+	}
+}
+
+// partSpreads moves VMs apart that share a failure domain with another of their group.
+func (x *search) partSpreads() {
+	for g := range x.members {
+		for range x.members[g] {
+			if x.over() || !x.moveOne(x.conflictedUnits(g), x.whySpread) {
+				break
+			}
+		}
+	}
+}
+
+// conflictedUnits lists the units that may move of the members of g in conflict, lowest priority first.
+func (s *state) conflictedUnits(g int) []unitIx {
+	var out []unitIx
+	for _, i := range s.members[g] {
+		if u := s.vms[i].unit; u != none && s.conflicted(i) && !slices.Contains(out, u) {
+			out = append(out, u)
+		}
+	}
+	s.sortVictims(out)
+	return out
+}
+
+// moveOne moves the first of list that has a place on another host, or one for which room can be made.
+func (x *search) moveOne(list []unitIx, why func(vmIx, place) string) bool {
+	for _, ui := range list {
+		u := &x.units[ui]
+		q := anywhere
+		q.host = x.vms[u.vms[0]].host
+		if p, ok := x.find(u, q, x.opts.Seed); ok {
+			return x.commit(u, p, why)
+		}
+	}
+	for _, ui := range list {
+		if u := &x.units[ui]; x.stuck[ui] != x.version {
+			if x.eject(u, x.vms[u.vms[0]].host, why) {
+				return true
+			}
+			x.stuck[ui] = x.version
+		}
+	}
+	return false
+}
+
+// improve moves units off hosts and pools above their need where that saves more than the move costs, most
+// waste first. It says whether it moved anything.
+func (x *search) improve() bool {
+	start := x.version
+	for pass := 0; pass < maxPasses && !x.over(); pass++ {
+		before := x.version
+		for _, w := range x.wasters() {
+			if x.over() {
+				break
+			}
+			x.improveUnit(w)
+		}
+		if x.version == before {
+			break
+		}
+	}
+	return x.version != start
+}
+
+type waster struct {
+	unit unitIx
+	cost points
+}
+
+func (x *search) wasters() []waster {
+	var out []waster
+	for i := range x.units {
+		u := &x.units[i]
+		if c := x.present(u); c > points(max(x.p.Weights.MoveVM, 0)) && x.wrong(u) == "" {
+			out = append(out, waster{unitIx(i), c})
+		}
+	}
+	slices.SortFunc(out, func(a, b waster) int { return cmp.Or(cmp.Compare(b.cost, a.cost), cmp.Compare(a.unit, b.unit)) })
+	return out
+}
+
+// present is the soft cost of u where it is.
+func (s *state) present(u *unit) points {
+	var c points
+	for _, i := range u.vms {
+		v := &s.vms[i]
+		c += s.softCost(v, v.host, v.disks)
+	}
+	return c
+}
+
+func (x *search) improveUnit(w waster) {
+	u := &x.units[w.unit]
+	q := anywhere
+	q.limit = w.cost
+	if p, ok := x.find(u, q, x.opts.Seed); ok {
+		x.commit(u, p, x.whyWaste)
+	}
+}

@@ -1,0 +1,423 @@
+package solver
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/plan"
+	"github.com/berth-project/berth/policy"
+)
+
+// Hosts, pools, VMs, sources and units are known by their index in the sorted snapshot, which is also the
+// last resort of every comparison: no order of a map ever decides.
+type (
+	hostIx int32
+	poolIx int32
+	vmIx   int32
+	unitIx int32
+)
+
+const none = -1
+
+// points is a soft cost in the unit of policy.Weights.
+type points int64
+
+// state is a fleet between two moves, indexed for search. Moves are logged, so that they can be undone.
+type state struct {
+	p     *policy.Problem
+	hosts []hostState
+	pools []poolState
+	vms   []vmState
+	units []unit
+	index index
+	// spread counts the VMs of a group by failure domain; members lists them.
+	spread  map[domainKey]domainCount
+	members [][]vmIx
+	log     []move
+	added   []fleet.Bytes // scratch of assign, by pool; zero between calls
+	alone   []*unit       // by VM: the VM as a unit of its own, made when first asked for
+}
+
+type hostState struct {
+	snap    *fleet.Host
+	facts   policy.HostFacts
+	cpu     fleet.MilliCPU // promised
+	memory  fleet.Bytes    // promised
+	queued  int            // VMs on it that need queues
+	vms     []vmIx         // sorted
+	pools   []poolIx       // sorted
+	domains [3]int32       // by kind
+	open    bool           // reachable and not in maintenance
+	bucket  int            // of the index; none when not open
+	slot    int            // in its bucket
+}
+
+type poolState struct {
+	snap  *fleet.Pool
+	facts policy.PoolFacts
+	free  fleet.Bytes
+	hosts []hostIx // that reach it
+}
+
+type vmState struct {
+	snap   *fleet.VM
+	need   policy.Requirement
+	host   hostIx
+	disks  []poolIx
+	flat   []bool // disks that moved: a copy has no backing chain
+	hold   string // why it stays; empty: it may move
+	unit   unitIx // none when held
+	spread int    // index of its group in members, or none
+	kind   int    // of its spread's domain
+	moves  int
+}
+
+// unit is what is placed as one: a VM, or the VMs of an affinity group that may move.
+type unit struct {
+	vms      []vmIx
+	priority policy.Priority
+	cpu      fleet.MilliCPU
+	memory   fleet.Bytes
+	server   policy.Rank // the highest need of its VMs, as security
+	security int
+	queues   bool
+	// anchor is the host where held VMs of the group are, or none; torn says that they are on several, so that
+	// the group cannot be together anywhere.
+	anchor hostIx
+	torn   bool
+}
+
+type domainKey struct {
+	group, kind int
+	domain      int32
+}
+
+type domainCount struct{ all, asking int32 }
+
+// kinds of failure domains, by the index that hostState.domains uses.
+var kinds = [3]policy.Domain{policy.DomainHost, policy.DomainChassis, policy.DomainCluster}
+
+// move is one logged change of place of one VM.
+type move struct {
+	vm         vmIx
+	from, to   hostIx
+	was, is    []poolIx
+	wasFlat    []bool
+	gained     []fleet.Bytes // by disk: what the pool it left got back
+	why, where string        // the reason's halves; empty while tried only
+}
+
+// maxTotal bounds the sum of a resource over the fleet, so that no sum overflows.
+const maxTotal = math.MaxInt64 / 4
+
+func newState(p *policy.Problem) (*state, error) {
+	if p == nil || p.Snapshot == nil {
+		return nil, fmt.Errorf("read problem: no snapshot")
+	}
+	snap := p.Snapshot
+	if err := snap.Validate(); err != nil {
+		return nil, fmt.Errorf("read problem: snapshot.%w", err)
+	}
+	s := &state{p: p, spread: map[domainKey]domainCount{}}
+	if err := s.addPools(); err != nil {
+		return nil, err
+	}
+	if err := s.addHosts(); err != nil {
+		return nil, err
+	}
+	if err := s.addVMs(); err != nil {
+		return nil, err
+	}
+	s.addUnits()
+	s.index = newIndex(s)
+	return s, nil
+}
+
+func (s *state) addPools() error {
+	s.pools = make([]poolState, len(s.p.Snapshot.Pools))
+	s.added = make([]fleet.Bytes, len(s.pools))
+	for i := range s.pools {
+		pool := &s.p.Snapshot.Pools[i]
+		facts, ok := s.p.Pools[pool.ID]
+		if !ok {
+			return fmt.Errorf("read problem: pool %s: no facts of it", pool.ID)
+		}
+		s.pools[i] = poolState{snap: pool, facts: facts, free: pool.Free}
+	}
+	return nil
+}
+
+func (s *state) pool(id fleet.PoolID) poolIx {
+	i, ok := slices.BinarySearchFunc(s.pools, id, func(p poolState, id fleet.PoolID) int { return cmp.Compare(p.snap.ID, id) })
+	if !ok {
+		return none
+	}
+	return poolIx(i)
+}
+
+func (s *state) host(id fleet.HostID) hostIx {
+	i, ok := slices.BinarySearchFunc(s.hosts, id, func(h hostState, id fleet.HostID) int { return cmp.Compare(h.snap.ID, id) })
+	if !ok {
+		return none
+	}
+	return hostIx(i)
+}
+
+func (s *state) addHosts() error {
+	s.hosts = make([]hostState, len(s.p.Snapshot.Hosts))
+	domains := map[string]int32{}
+	for i := range s.hosts {
+		snap := &s.p.Snapshot.Hosts[i]
+		facts, ok := s.p.Hosts[snap.ID]
+		if !ok {
+			return fmt.Errorf("read problem: host %s: no facts of it", snap.ID)
+		}
+		src := s.p.Snapshot.Source(snap.Source)
+		h := hostState{snap: snap, facts: facts, open: src.Reachable && !snap.Unreachable && !snap.Maintenance}
+		for _, id := range snap.Pools {
+			p := s.pool(id)
+			h.pools = append(h.pools, p)
+			s.pools[p].hosts = append(s.pools[p].hosts, hostIx(i))
+		}
+		slices.Sort(h.pools)
+		h.pools = slices.Compact(h.pools)
+		for k, kind := range kinds {
+			name := plan.DomainOf(kind, snap)
+			d, ok := domains[name]
+			if !ok {
+				d = int32(len(domains)) //nolint:gosec // a snapshot has fewer hosts than 2^31
+				domains[name] = d
+			}
+			h.domains[k] = d
+		}
+		s.hosts[i] = h
+	}
+	return nil
+}
+
+func (s *state) addVMs() error {
+	snap := s.p.Snapshot
+	s.vms = make([]vmState, len(snap.VMs))
+	s.alone = make([]*unit, len(snap.VMs))
+	groups := map[string]int{}
+	var total [3]int64
+	for i := range s.vms {
+		v := &snap.VMs[i]
+		need, ok := s.p.VMs[v.ID]
+		if !ok || len(need.Disks) != len(v.Disks) {
+			return fmt.Errorf("read problem: vm %s: no requirement for it and each of its %d disks", v.ID, len(v.Disks))
+		}
+		st := vmState{snap: v, need: need, host: s.host(v.Host), hold: plan.HoldReason(s.p, v), unit: none, spread: none}
+		st.disks, st.flat = make([]poolIx, len(v.Disks)), make([]bool, len(v.Disks))
+		used := int64(0)
+		for j, d := range v.Disks {
+			st.disks[j] = s.pool(d.Pool)
+			if used += int64(d.Used); d.Used > maxTotal || used > maxTotal {
+				return fmt.Errorf("read problem: vm %s: its disks are too large to count", v.ID)
+			}
+		}
+		for j, n := range []int64{int64(v.CPU), int64(v.Memory), used} {
+			if n > maxTotal || total[j]+n > maxTotal {
+				return fmt.Errorf("read problem: vm %s: the sum over the fleet is too large to count", v.ID)
+			}
+			total[j] += n
+		}
+		if need.SpreadGroup != "" {
+			g, ok := groups[need.SpreadGroup]
+			if !ok {
+				g = len(s.members)
+				groups[need.SpreadGroup] = g
+				s.members = append(s.members, nil)
+			}
+			s.members[g] = append(s.members[g], vmIx(i))
+			st.spread, st.kind = g, max(slices.Index(kinds[:], need.SpreadDomain), 0)
+		}
+		s.vms[i] = st
+		s.enter(vmIx(i), st.host)
+	}
+	return nil
+}
+
+// addUnits joins the VMs of an affinity group that may move; the held ones anchor it.
+func (s *state) addUnits() {
+	groups := map[string]unitIx{}
+	for i := range s.vms {
+		v := &s.vms[i]
+		if v.hold != "" {
+			continue
+		}
+		u, ok := unitIx(len(s.units)), false
+		if g := v.need.AffinityGroup; g != "" {
+			if u, ok = groups[g]; !ok {
+				u = unitIx(len(s.units))
+				groups[g] = u
+			}
+		}
+		if !ok {
+			s.units = append(s.units, unit{anchor: none})
+		}
+		v.unit = u
+		s.units[u].add(vmIx(i), v)
+	}
+	for i := range s.vms {
+		v := &s.vms[i]
+		g, ok := groups[v.need.AffinityGroup]
+		if v.hold == "" || !ok {
+			continue
+		}
+		u := &s.units[g]
+		u.torn = u.torn || u.anchor != none && u.anchor != v.host
+		u.anchor = v.host
+	}
+}
+
+func (u *unit) add(i vmIx, v *vmState) {
+	u.vms = append(u.vms, i)
+	u.priority = max(u.priority, v.need.Priority)
+	u.cpu += v.snap.CPU
+	u.memory += v.snap.Memory
+	u.server = max(u.server, v.need.Server)
+	u.security = max(u.security, v.need.Security)
+	u.queues = u.queues || v.need.Queues > 0
+}
+
+// enter and leave keep a host's sums and the domains' counts; the index is touched by shift alone.
+func (s *state) enter(i vmIx, h hostIx) {
+	v, host := &s.vms[i], &s.hosts[h]
+	host.cpu += v.snap.CPU
+	host.memory += v.snap.Memory
+	at, _ := slices.BinarySearch(host.vms, i)
+	host.vms = slices.Insert(host.vms, at, i)
+	if v.need.Queues > 0 {
+		host.queued++
+	}
+	s.count(v, host, 1)
+}
+
+func (s *state) leave(i vmIx, h hostIx) {
+	v, host := &s.vms[i], &s.hosts[h]
+	host.cpu -= v.snap.CPU
+	host.memory -= v.snap.Memory
+	at, _ := slices.BinarySearch(host.vms, i)
+	host.vms = slices.Delete(host.vms, at, at+1)
+	if v.need.Queues > 0 {
+		host.queued--
+	}
+	s.count(v, host, -1)
+}
+
+func (s *state) count(v *vmState, h *hostState, by int32) {
+	if v.spread == none {
+		return
+	}
+	for k := range kinds {
+		key := domainKey{v.spread, k, h.domains[k]}
+		c := s.spread[key]
+		c.all += by
+		if v.kind == k {
+			c.asking += by
+		}
+		s.spread[key] = c
+	}
+}
+
+// shift moves a VM and logs it. Nothing is judged here.
+func (s *state) shift(i vmIx, to hostIx, disks []poolIx) {
+	v := &s.vms[i]
+	m := move{vm: i, from: v.host, to: to, was: v.disks, is: slices.Clone(disks), wasFlat: v.flat, gained: make([]fleet.Bytes, len(disks))}
+	v.flat = slices.Clone(v.flat)
+	for j, p := range disks {
+		from, d := v.disks[j], &v.snap.Disks[j]
+		if from == p {
+			continue
+		}
+		left := &s.pools[from]
+		m.gained[j] = min(plan.Freed(d, v.flat[j]), left.snap.Capacity-left.free)
+		left.free += m.gained[j]
+		s.pools[p].free -= d.Used
+		v.flat[j] = true
+	}
+	s.rehost(i, v.host, to)
+	v.host, v.disks = to, m.is
+	v.moves++
+	s.log = append(s.log, m)
+}
+
+func (s *state) rehost(i vmIx, from, to hostIx) {
+	if from == to {
+		return
+	}
+	s.leave(i, from)
+	s.enter(i, to)
+	s.index.update(s, from)
+	s.index.update(s, to)
+}
+
+// undo takes the log back to its first n moves.
+func (s *state) undo(n int) {
+	for len(s.log) > n {
+		m := s.log[len(s.log)-1]
+		s.log = s.log[:len(s.log)-1]
+		v := &s.vms[m.vm]
+		for j, p := range m.is {
+			if from := m.was[j]; from != p {
+				s.pools[p].free += v.snap.Disks[j].Used
+				s.pools[from].free -= m.gained[j]
+			}
+		}
+		s.rehost(m.vm, m.to, m.from)
+		v.host, v.disks, v.flat = m.from, m.was, m.wasFlat
+		v.moves--
+	}
+}
+
+func (s *state) placement(v *vmState, h hostIx, disks []poolIx) fleet.Placement {
+	p := fleet.Placement{Host: s.hosts[h].snap.ID, Disks: make([]fleet.DiskPlace, len(disks))}
+	for i, d := range disks {
+		p.Disks[i] = fleet.DiskPlace{Disk: v.snap.Disks[i].ID, Pool: s.pools[d].snap.ID}
+	}
+	return p
+}
+
+// class is the NIC's class by the rules, or else as detected.
+func (h *hostState) class(n *fleet.NIC) fleet.NICClass {
+	if c, ok := h.facts.NICClass[n.ID]; ok {
+		return c
+	}
+	return n.Class
+}
+
+func (h *hostState) freeCPU() fleet.MilliCPU { return h.facts.CPU - h.cpu }
+
+func (h *hostState) freeMemory() fleet.Bytes { return h.facts.Memory - h.memory }
+
+// headroom is what is free of the scarcer of CPU and memory, in thousandths; negative when over-promised.
+func (h *hostState) headroom() int64 {
+	part := func(free, all int64) int64 {
+		if all <= 0 {
+			return 0
+		}
+		return int64(float64(free) / float64(all) * 1000)
+	}
+	return min(part(int64(h.freeCPU()), int64(h.facts.CPU)), part(int64(h.freeMemory()), int64(h.facts.Memory)))
+}
+
+// names joins the ids of VMs for a reason, at most three of them.
+func (s *state) names(vms []vmIx) string {
+	var b strings.Builder
+	for i, v := range vms {
+		if i == 3 {
+			fmt.Fprintf(&b, " and %d more", len(vms)-3)
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(string(s.vms[v].snap.ID))
+	}
+	return b.String()
+}
