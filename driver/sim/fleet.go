@@ -220,8 +220,8 @@ func (f *Fleet) observe(id fleet.SourceID, out *fleet.Snapshot) {
 		}
 	}
 	for _, vm := range f.base.VMs {
-		if vm.Source == id {
-			out.VMs = append(out.VMs, f.seen(f.guests[handle(vm.Ref, string(vm.ID))]))
+		if g := f.guests[handle(vm.Ref, string(vm.ID))]; vm.Source == id && g != nil {
+			out.VMs = append(out.VMs, f.seen(g))
 		}
 	}
 	for _, g := range f.base.Gaps {

@@ -57,6 +57,9 @@ func (f *Fleet) find(pool, path string) (*volume, int) {
 	}
 	for _, handle := range f.order {
 		g := f.guests[handle]
+		if g == nil {
+			continue
+		}
 		vm := f.seen(g)
 		for i, d := range vm.Disks {
 			for k, link := range d.Chain {
