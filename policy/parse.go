@@ -255,7 +255,9 @@ func (p *parser) defaults(n *yaml.Node) {
 	keys := p.mapping(n, "defaults", defaultKeys, "unlabelled", "unsigned_ceiling")
 	var names []string
 	for _, l := range p.cat.levels {
-		names = append(names, l.Name)
+		if l.Name != "" {
+			names = append(names, l.Name)
+		}
 	}
 	if k := keys["unlabelled"]; k != nil {
 		d.Unlabelled = p.choice(k, "level", names)

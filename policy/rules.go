@@ -118,9 +118,10 @@ func (r *reader) compile(n *yaml.Node, env *ruleEnv) cel.Program {
 	if issues.Err() != nil {
 		places := positions(r.lines, n)
 		for _, e := range issues.Errors() {
-			at := places[min(max(offset(n.Value, e.Location.Line(), e.Location.Column()), 0), len(places)-1)]
-			what, expected, hint := explainCEL(e.Message, env.vars)
-			r.add(at, what, expected, hint)
+			i := min(max(offset(n.Value, e.Location.Line(), e.Location.Column()), 0), len(places)-1)
+			call := i < len(places)-1 && []rune(n.Value)[i] == '('
+			what, expected, hint := explainCEL(e.Message, env.vars, call)
+			r.add(places[i], what, expected, hint)
 		}
 		return nil
 	}
@@ -151,14 +152,22 @@ func offset(text string, line, column int) int {
 	return i + column
 }
 
-// explainCEL puts a message of the CEL compiler in our words where a reader would not understand it.
-func explainCEL(msg string, vars []string) (what, expected, hint string) {
+// celFunctions are those that a rule has most use for, in the order that a message lists them.
+var celFunctions = []string{"contains", "startsWith", "endsWith", "matches", "size", "exists", "all"}
+
+// explainCEL puts a message of the CEL compiler in our words where a reader would not understand it. call says that
+// it is about a function.
+func explainCEL(msg string, vars []string, call bool) (what, expected, hint string) {
 	if rest, ok := strings.CutPrefix(msg, "undefined field '"); ok {
 		name, _, _ := strings.Cut(rest, "'")
 		return fmt.Sprintf("in the expression: unknown field %q", clip(name)), "", nearest(name, fieldNames())
 	}
 	if rest, ok := strings.CutPrefix(msg, "undeclared reference to '"); ok {
 		name, _, _ := strings.Cut(rest, "'")
+		if call {
+			return fmt.Sprintf("in the expression: unknown function %q", clip(name)),
+				"a function of CEL such as " + strings.Join(celFunctions, ", "), nearest(name, celFunctions)
+		}
 		return fmt.Sprintf("in the expression: unknown name %q", clip(name)), strings.Join(vars, " or "), nearest(name, vars)
 	}
 	if rest, ok := strings.CutPrefix(msg, "Syntax error: "); ok {
@@ -189,6 +198,9 @@ func (c *Catalogue) first(rules []Rule, vars map[string]any, object string) (*Ru
 	for i := range rules {
 		r := &rules[i]
 		v, _, err := r.program.Eval(vars)
+		if err != nil && strings.HasSuffix(err.Error(), "cost limit exceeded") {
+			err = fmt.Errorf("it costs more than %d units, expected a rule that looks at less", costLimit)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("evaluate rule %s:%d:%d (%s) on %s: %w", c.name, r.at.line, r.at.column, clip(r.oneLine()), object, err)
 		}

@@ -112,7 +112,7 @@ func splitLines(text string) [][]rune {
 }
 
 // syntax turns the library's "yaml: line 3: ..." into a fault. The library gives no column: it is that of the
-// first character of the line. A tab in the indentation is the usual cause, which its message does not say.
+// first character of the line, and its line is often that where the broken mapping begins (see firstBad). A tab in the indentation is the usual cause, which its message does not say.
 func (r *reader) syntax(err error) {
 	msg := strings.TrimPrefix(err.Error(), "yaml: ")
 	line := 1
@@ -124,6 +124,9 @@ func (r *reader) syntax(err error) {
 		}
 	}
 	line = min(max(line, 1), len(r.lines))
+	if l := r.firstBad(); l > 0 {
+		line = l
+	}
 	for _, l := range []int{line, line + 1, line - 1} {
 		if l < 1 || l > len(r.lines) {
 			continue
@@ -135,7 +138,36 @@ func (r *reader) syntax(err error) {
 		}
 	}
 	column := indentOf(r.lines[line-1]) + 1
-	r.add(position{line, column}, "no YAML here: "+msg, "", "")
+	r.add(position{line, column}, "not valid YAML: "+msg, "", "")
+}
+
+// firstBad is the line after which the file is broken: the first with anything in it after the longest part, from
+// the start, that is right by itself. 0 for a file too long to try.
+func (r *reader) firstBad() int {
+	const tries, most = 500, 64 << 10
+	var text []byte
+	ends := make([]int, 0, len(r.lines))
+	for _, l := range r.lines {
+		text = append(append(text, string(l)...), '\n')
+		ends = append(ends, len(text))
+	}
+	if len(r.lines) > tries || len(text) > most {
+		return 0
+	}
+	good := len(r.lines) - 1
+	for ; good > 0; good-- {
+		var n yaml.Node
+		if yaml.Unmarshal(text[:ends[good-1]], &n) == nil {
+			break
+		}
+	}
+	for good < len(r.lines)-1 {
+		if l := strings.TrimSpace(string(r.lines[good])); l != "" && l[0] != '#' {
+			break
+		}
+		good++
+	}
+	return good + 1
 }
 
 func indentOf(line []rune) int {
@@ -259,7 +291,11 @@ func (r *reader) whole(n *yaml.Node, what string, low, high int) int {
 	}
 	i, err := strconv.Atoi(v)
 	if err != nil || i < low || i > high {
-		r.fault(n, fmt.Sprintf("%s is %q", what, clip(v)), fmt.Sprintf("a whole number from %d to %d", low, high))
+		expected := fmt.Sprintf("a whole number from %d to %d", low, high)
+		if low == high {
+			expected = fmt.Sprint(low)
+		}
+		r.fault(n, fmt.Sprintf("%s is %q", what, clip(v)), expected)
 		return -1
 	}
 	return i
