@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"strings"
 )
 
 // growable reports why the descriptor area cannot be made fullArea sectors long. It can where the sectors up to
-// there belong to the metadata and are all zero: VirtualBox's streams reserve 128 sectors and use one or two.
+// there belong to the metadata and are all zero (or hold remains of an attempt to grow): VirtualBox's streams reserve 128 sectors and use one or two.
 func (img *vmdkImage) growable() error {
 	h := img.header
 	if h == nil || h.descSize >= fullArea {
@@ -23,13 +24,15 @@ func (img *vmdkImage) growable() error {
 	if err != nil {
 		return err
 	}
-	if len(b) != n || len(bytes.Trim(b, "\x00")) != 0 {
+	if len(b) != n || bytes.ContainsFunc(b, notOurs) {
 		return fmt.Errorf("plan label: %w: the sectors behind the descriptor area are not free", ErrNoRoom)
 	}
-	if h.gd == gdAtEnd {
-		_, err = h.footer(img.src)
-	}
-	return err
+	return nil
+}
+
+// notOurs reports a byte that is neither zero nor left by an attempt to grow that a power cut ended.
+func notOurs(r rune) bool {
+	return r != 0 && !strings.ContainsRune(".= \"\n", r) && (r < 'a' || r > 'z') && (r < '0' || r > '9')
 }
 
 // grow adds the step that gives the area its full size in the header, and in the footer when there is one. The
@@ -38,7 +41,7 @@ func (img *vmdkImage) grow(e *Edit) error {
 	size := binary.LittleEndian.AppendUint64(nil, fullArea)
 	step := Step{Writes: []Write{{Offset: descSizeOff, Data: size}}}
 	if img.header.gd == gdAtEnd {
-		off, err := img.header.footer(img.src)
+		off, _, err := img.header.footer(img.src)
 		if err != nil {
 			return err
 		}

@@ -92,22 +92,24 @@ func (h *sparse) writable() error {
 // overlaps reports whether a grain directory at sector gd begins before sector end.
 func overlaps(gd, end uint64) bool { return gd != 0 && gd != gdAtEnd && gd < end }
 
-// footer finds the copy of the header that a stream ends with: footer, end-of-stream marker.
-func (h *sparse) footer(s *source) (int64, error) {
-	off := s.size - footerBack
+// footer finds the copy of the header that a stream ends with (footer, end-of-stream marker), and its descriptor
+// size. That may differ from the header's in one way only: a power cut while the area grew.
+func (h *sparse) footer(s *source) (off int64, size uint64, err error) {
+	off = s.size - footerBack
 	b, err := s.at(off, sectorSize)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if s.size%sectorSize != 0 || len(b) != sectorSize || !bytes.HasPrefix(b, []byte(sparseMagic)) {
-		return 0, fmt.Errorf("read vmdk footer: %w: no header at offset %d", ErrCorrupt, off)
+		return 0, 0, fmt.Errorf("read vmdk footer: %w: no header at offset %d", ErrCorrupt, off)
 	}
 	f := decodeSparse(b)
-	if f.version != h.version || f.capacity != h.capacity || f.descOffset != h.descOffset || f.descSize != h.descSize || f.overHead != h.overHead {
-		return 0, fmt.Errorf("read vmdk footer: %w: it contradicts the header", ErrCorrupt)
+	if f.version != h.version || f.capacity != h.capacity || f.descOffset != h.descOffset || f.overHead != h.overHead ||
+		f.descSize != h.descSize && f.descSize != fullArea && h.descSize != fullArea {
+		return 0, 0, fmt.Errorf("read vmdk footer: %w: it contradicts the header", ErrCorrupt)
 	}
-	if overlaps(f.gd, fullArea+1) || overlaps(f.rgd, fullArea+1) {
-		return 0, fmt.Errorf("read vmdk footer: %w: a grain directory at sector %d", ErrNoRoom, min(f.gd, f.rgd))
+	if end := h.descOffset + max(h.descSize, fullArea); overlaps(f.gd, end) || overlaps(f.rgd, end) {
+		return 0, 0, fmt.Errorf("read vmdk footer: %w: a grain directory in the descriptor", ErrCorrupt)
 	}
-	return off, nil
+	return off, f.descSize, nil
 }

@@ -83,8 +83,15 @@ func checkFrame(frame label.Frame, info *Info, present *label.Frame) error {
 
 // writable reports why nothing may be written to the image.
 func (img *vmdkImage) writable() error {
-	if img.header != nil {
-		return img.header.writable()
+	if h := img.header; h != nil {
+		if err := h.writable(); err != nil || h.gd != gdAtEnd {
+			return err
+		}
+		_, size, err := h.footer(img.src)
+		if err == nil {
+			h.descSize = min(h.descSize, size) // the area has grown when both say so
+		}
+		return err
 	}
 	if len(img.desc.text) > maxLabelled {
 		return fmt.Errorf("plan label: %w: the descriptor has %d bytes, QEMU keeps %d", ErrNoRoom, len(img.desc.text), maxLabelled)
