@@ -175,9 +175,10 @@ type Source struct {
 // ID is the source's name.
 func (s *Source) ID() fleet.SourceID { return s.entry.ID }
 
-// Observe lists what the source has now. Disks have no label: that is read by OpenImage.
+// Observe lists what the source has now. Disks have no label: that is read by OpenImage. There is no clock: the
+// time is that of the snapshot which the fleet was made from.
 func (s *Source) Observe(ctx context.Context) (*fleet.Snapshot, error) {
-	out := &fleet.Snapshot{Version: fleet.SnapshotVersion, Sources: []fleet.Source{s.entry}}
+	out := &fleet.Snapshot{Version: fleet.SnapshotVersion, Taken: s.fleet.base.Taken, Sources: []fleet.Source{s.entry}}
 	err := s.fleet.operate(ctx, OpObserve, "", func() error {
 		s.fleet.observe(s.entry.ID, out)
 		return nil
@@ -215,7 +216,7 @@ func (f *Fleet) observe(id fleet.SourceID, out *fleet.Snapshot) {
 	for _, p := range f.base.Pools {
 		if p.Source == id {
 			p.Ref = handle(p.Ref, string(p.ID))
-			p.Free, p.Tags = max(f.pools[p.Ref].Free, 0), slices.Clone(p.Tags)
+			p.Free, p.Tags = min(max(f.pools[p.Ref].Free, 0), p.Capacity), slices.Clone(p.Tags)
 			out.Pools = append(out.Pools, p)
 		}
 	}

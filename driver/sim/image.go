@@ -178,7 +178,8 @@ func descriptor(path string, size fleet.Bytes, uuid string) string {
 func slots(frame []byte) string {
 	const line = 285
 	lines := max((len(frame)+line-1)/line, 2)
-	content := append(frame, make([]byte, lines*line-len(frame))...)
+	content := make([]byte, lines*line)
+	copy(content, frame)
 	var b strings.Builder
 	for n := range lines {
 		text := base32.StdEncoding.EncodeToString(content[n*line : (n+1)*line])

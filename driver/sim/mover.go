@@ -194,6 +194,9 @@ func (f *Fleet) Relocate(
 			return err
 		}
 		if p == nil {
+			if progress != nil {
+				progress(total, total)
+			}
 			return f.lost(f.operate(ctx, OpEnd, r.VM.ID, func() error { return nil }), g, r, powerOn)
 		}
 		if err := f.operate(ctx, p.op, r.VM.ID, p.effect); err != nil {

@@ -373,7 +373,7 @@ func TestEvents(t *testing.T) {
 	if _, _, err := run(d, p); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"started", "progress", "retried", "progress", "finished"}
+	want := []string{"started", "progress", "retried", "progress", "progress", "finished"}
 	if !slices.Equal(got, want) {
 		t.Errorf("events %v, expected %v", got, want)
 	}
