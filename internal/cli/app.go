@@ -134,9 +134,9 @@ func (a *app) noun(name, short string, verbs ...*cobra.Command) *cobra.Command {
 			}
 			hint := "verbs: " + strings.Join(names, ", ")
 			if len(args) == 0 {
-				return &cliError{code: codeUsage, err: errors.New(cmd.CommandPath() + ": a verb is missing"), hint: hint}
+				return &cliError{code: codeUsage, err: errors.New(cmd.Name() + ": a verb is missing"), hint: hint}
 			}
-			return &cliError{code: codeUsage, err: errors.New(cmd.CommandPath() + ": no verb " + strconv.Quote(args[0])), hint: hint}
+			return &cliError{code: codeUsage, err: errors.New(cmd.Name() + ": no verb " + strconv.Quote(args[0])), hint: hint}
 		},
 	}
 	cmd.AddCommand(verbs...)

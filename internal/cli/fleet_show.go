@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/plan"
 	"github.com/berth-project/berth/policy"
 	"github.com/spf13/cobra"
 )
@@ -152,7 +153,7 @@ func (v *fleetView) addVM(p *policy.Problem, vm *fleet.VM) {
 	req, j := p.VMs[vm.ID], judge(p, vm)
 	out := vmView{
 		ID: vm.ID, Level: req.Level, Asked: req.Asked, Trust: trustOf(vm), Host: vm.Host, Power: vm.Power,
-		Disks: []diskView{}, Right: j.right, Why: append([]string{}, j.why...), Hold: req.Hold,
+		Disks: []diskView{}, Right: j.right, Why: append([]string{}, j.why...), Hold: plan.HoldReason(p, vm),
 		Notes: append([]string{}, req.Notes...),
 	}
 	for i, d := range vm.Disks {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -63,10 +64,14 @@ func (a *app) eachImage(ctx context.Context, s *selection, op string, work func(
 	}
 	guarded := func(e entry) outcome {
 		o := outcome{line: imageLine{Path: e.path}, err: e.err}
-		if e.err == nil {
-			o = work(e)
-			o.line.Path = e.path
+		if e.err != nil {
+			return o
 		}
+		o, done := s.checkExtent(e)
+		if !done {
+			o = work(e)
+		}
+		o.line.Path = e.path
 		return o
 	}
 	pipeline(ctx, s.jobs, func(yield func(entry) bool) { a.walk(s, yield) }, guarded, emit)
@@ -92,12 +97,11 @@ func (a *app) reportFile(op string, o *outcome) {
 // reason is err without the path that the message names already.
 func reason(err error, path string) string {
 	s := bare(err).Error()
-	for _, p := range []string{"open ", "lock ", "read ", ""} {
-		if rest, ok := strings.CutPrefix(s, p+path+": "); ok {
-			return rest
-		}
+	i := strings.Index(s, path+": ")
+	if i < 0 || strings.Contains(s[:i], ":") {
+		return s
 	}
-	return s
+	return s[i+len(path)+2:]
 }
 
 // passOver says whether a file that was met in a folder is none that carries labels; explicit files never
@@ -117,7 +121,7 @@ type image struct {
 func openImage(e entry) (img *image, o outcome) {
 	f, err := dir.Open(e.path)
 	if err != nil {
-		return nil, outcome{err: err}
+		return nil, notOpened(e, err)
 	}
 	frame, info, err := diskimage.ReadLabel(f)
 	if err != nil {
@@ -140,6 +144,15 @@ func readImage(e entry) (*image, outcome) {
 		return nil, outcome{err: diskimage.ErrDamaged}
 	}
 	return img, o
+}
+
+// notOpened is the outcome for a file that could not be opened: what is no file with content is no image.
+func notOpened(e entry, err error) outcome {
+	st, serr := os.Stat(e.path)
+	if serr != nil || st.Mode().IsRegular() && st.Size() > 0 {
+		return outcome{err: err}
+	}
+	return outcome{skip: e.found, note: err.Error(), err: inputError(err, "")}
 }
 
 // failedImage is the outcome for an image that could not be read.

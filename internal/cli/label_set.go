@@ -145,7 +145,7 @@ func (ls *labelSetter) set(e entry) outcome {
 func changeImage(e entry, change func(f *dir.File) outcome) outcome {
 	f, err := dir.OpenWrite(e.path)
 	if err != nil {
-		return outcome{err: err}
+		return notOpened(e, err)
 	}
 	o := change(f)
 	if err := f.Close(); err != nil && o.err == nil {

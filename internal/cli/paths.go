@@ -85,7 +85,8 @@ func (a *app) walk(s *selection, yield func(entry) bool) {
 		sc.Split(splitNUL)
 	}
 	for sc.Scan() {
-		if name := sc.Text(); name != "" && !walkPath(name, s.recursive, yield) {
+		name := sc.Text()
+		if name != "" && !walkPath(name, s.recursive, yield) {
 			return
 		}
 	}

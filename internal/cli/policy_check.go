@@ -4,16 +4,18 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/policy"
 	"github.com/spf13/cobra"
 )
 
 // policyLine is the JSON line of one file of berth policy check.
 type policyLine struct {
-	File   string         `json:"file"`
-	Valid  bool           `json:"valid"`
-	Faults []policyFault  `json:"faults"`
-	Policy *catalogueView `json:"policy,omitempty"`
+	File     string         `json:"file"`
+	Valid    bool           `json:"valid"`
+	Faults   []policyFault  `json:"faults"`
+	Warnings []string       `json:"warnings"`
+	Policy   *catalogueView `json:"policy,omitempty"`
 }
 
 type policyFault struct {
@@ -25,27 +27,45 @@ type policyFault struct {
 }
 
 func (a *app) policyCheck() *cobra.Command {
-	return &cobra.Command{
+	var in fleetInput
+	cmd := &cobra.Command{
 		Use:   "check LEVELS...",
 		Short: "Check files of service levels, and explain what they say",
-		Long: `Check names every fault of a file with its line and column. Of a file without a fault it prints what each level
-asks for. It exits with 3 when a file has a fault.`,
+		Long: `Check names every fault of a file with its line and column. Of a file without a fault it prints what the levels and
+rules say, and warns of what is allowed but hardly meant; with --from or --config also of what does not fit that fleet. It
+exits with 3 when a file has a fault.`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var s *fleet.Snapshot
+			if in.from != "" || in.config != "" {
+				var err error
+				if s, _, err = a.loadSnapshot(cmd.Context(), &in); err != nil {
+					return err
+				}
+			}
 			var t tally
 			for _, file := range args {
-				err := a.checkPolicy(file)
-				t.add(codeOf(err))
+				t.add(codeOf(a.checkPolicy(file, s)))
 			}
 			return reported(t.code())
 		},
 	}
+	in.flags(cmd)
+	return cmd
 }
 
-// checkPolicy checks one file and says what came of it; the error was reported.
-func (a *app) checkPolicy(file string) error {
-	line := policyLine{File: file, Faults: []policyFault{}}
+// checkPolicy checks one file, against s when that is not nil, and says what came of it; the error was
+// reported.
+func (a *app) checkPolicy(file string, s *fleet.Snapshot) error {
+	line := policyLine{File: file, Faults: []policyFault{}, Warnings: []string{}}
 	cat, err := a.loadCatalogue(file, nil)
+	if err == nil {
+		var warnings []string
+		if warnings, err = cat.Warnings(s); err != nil {
+			err = inputError(fmt.Errorf("check policy: %w", err), "")
+		}
+		line.Warnings = append(line.Warnings, warnings...)
+	}
 	if err != nil {
 		var faults *policy.FaultsError
 		if errors.As(err, &faults) {
@@ -64,21 +84,14 @@ func (a *app) checkPolicy(file string) error {
 	if a.json {
 		return a.jsonLine(line)
 	}
-	a.printCatalogue(&v)
-	return nil
-}
-
-func (a *app) printCatalogue(v *catalogueView) {
-	g := &grid{title: v.Name, headings: []string{"LEVEL", "SERVER", "STORAGE", "NIC CLASS", "QUEUES", "SECURITY", "PRIORITY", "SPREAD"}}
-	for _, l := range v.Levels {
-		security := ""
-		if l.Security >= 0 && l.Security < len(v.SecurityClasses) {
-			security = v.SecurityClasses[l.Security]
-		}
-		g.add(text(l.Name), text(tierName(v.ServerTiers, l.Server)), text(tierName(v.StorageTiers, l.Storage)),
-			text(fmt.Sprint(l.NICClass)), text(fmt.Sprint(l.Queues)), text(security), text(fmt.Sprint(l.Priority)), text(string(l.Spread)))
+	if err := cat.Explain(a.out); err != nil {
+		return err
 	}
-	a.printGrid(g)
-	a.printf("A VM without a label is %s. A label without a trusted signature counts up to %s.\n", v.Unlabelled, v.UnsignedCeiling)
-	a.printf("%s is valid (%s)\n", cleanLine(v.Name), v.ID)
+	if len(line.Warnings) > 0 {
+		a.printf("\nWarnings\n")
+	}
+	for _, w := range line.Warnings {
+		a.printf("  %s\n", cleanLine(w))
+	}
+	return nil
 }
