@@ -65,7 +65,7 @@ func (k *PrivateKey) Encode() []byte {
 }
 
 // Format prints nothing of the key, whatever the verb.
-func (k *PrivateKey) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "(private key)") }
+func (k PrivateKey) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "(private key)") }
 
 // ParsePrivateKey reads a key file: one PEM block and nothing else, as Encode and `openssl genpkey -algorithm
 // ed25519` write it. No error repeats any of the content.

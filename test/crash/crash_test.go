@@ -23,6 +23,7 @@ type layout struct {
 func layouts() []layout {
 	constructed := func(data []byte) func(*testing.T) ([]byte, string) {
 		return func(t *testing.T) ([]byte, string) {
+			t.Helper()
 			path := filepath.Join(t.TempDir(), "vm-db.vmdk")
 			if err := os.WriteFile(path, data, 0o600); err != nil {
 				t.Fatal(err)
@@ -44,6 +45,7 @@ func layouts() []layout {
 	}
 	for _, s := range crash.Subformats() {
 		all = append(all, layout{"qemu " + s, func(t *testing.T) ([]byte, string) {
+			t.Helper()
 			path := crash.Make(t, t.TempDir(), s)
 			data, err := os.ReadFile(path)
 			if err != nil {

@@ -12,24 +12,24 @@ import (
 )
 
 // Key is a fixed key, so that a test makes the same bytes every time.
-func Key(t testing.TB) *label.PrivateKey {
-	t.Helper()
+func Key(tb testing.TB) *label.PrivateKey {
+	tb.Helper()
 	key, err := label.GenerateKey(bytes.NewReader([]byte("a seed of 32 bytes, used by tests")))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return key
 }
 
 // Small is a plain signed label of one slot line, Large one with every override that takes several.
-func Small(t testing.TB, disk label.Binding, serial uint32) label.Frame {
-	t.Helper()
-	return seal(t, label.Document{Level: "gold", Disk: disk, Serial: serial, Issued: time.Unix(1_800_000_000, 0).UTC()})
+func Small(tb testing.TB, disk label.Binding, serial uint32) label.Frame {
+	tb.Helper()
+	return seal(tb, label.Document{Level: "gold", Disk: disk, Serial: serial, Issued: time.Unix(1_800_000_000, 0).UTC()})
 }
 
 // Large is a label that needs five lines.
-func Large(t testing.TB, disk label.Binding, serial uint32) label.Frame {
-	t.Helper()
+func Large(tb testing.TB, disk label.Binding, serial uint32) label.Frame {
+	tb.Helper()
 	doc := label.Document{
 		Level: strings.Repeat("gold-", 12), Disk: disk, Serial: serial, Issuer: strings.Repeat("räum ", 25),
 		Issued: time.Unix(1_800_000_000, 0).UTC(), Expires: time.Unix(1_900_000_000, 0).UTC(), Overrides: map[string]string{},
@@ -37,14 +37,14 @@ func Large(t testing.TB, disk label.Binding, serial uint32) label.Frame {
 	for i, k := range label.OverrideKeys() {
 		doc.Overrides[k] = strings.Repeat(string(rune('A'+i)), 64)
 	}
-	return seal(t, doc)
+	return seal(tb, doc)
 }
 
-func seal(t testing.TB, doc label.Document) label.Frame {
-	t.Helper()
-	frame, err := label.Seal(doc, Key(t))
+func seal(tb testing.TB, doc label.Document) label.Frame {
+	tb.Helper()
+	frame, err := label.Seal(doc, Key(tb))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return frame
 }
