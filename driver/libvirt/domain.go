@@ -207,16 +207,13 @@ func (g *guest) disk(d *libvirtxml.DomainDisk, pools []poolInfo) {
 
 // chain notes the backing images below disk, which the driver does not move yet.
 func (g *guest) chain(disk *fleet.Disk, b *libvirtxml.DomainDiskBackingStore, pools []poolInfo) {
-	for b != nil && b.Source != nil {
+	for b != nil && b.Format != nil { // <backingStore/> without a format ends the chain
 		if len(disk.Chain) == fleet.MaxChain {
 			g.gap(string(disk.ID), "backing chain", "more than %d images", fleet.MaxChain)
 			break
 		}
-		link := fleet.ChainLink{Format: "raw"}
-		if b.Format != nil {
-			link.Format = b.Format.Type
-		}
-		if b.Source.File != nil {
+		link := fleet.ChainLink{Format: b.Format.Type}
+		if b.Source != nil && b.Source.File != nil {
 			link.Path = b.Source.File.File
 			if p := poolOf(pools, link.Path); p != nil {
 				link.Pool = p.id

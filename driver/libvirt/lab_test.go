@@ -1,0 +1,354 @@
+package libvirt
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/label"
+	"github.com/berth-project/berth/label/diskimage"
+)
+
+// The lab: two real libvirtd+QEMU hosts in namespaces of this machine, started by test/lab/lvlab for the first
+// test that needs them, and wiped when all tests are done. Tests that use it run one after another.
+
+const images = "/var/lib/libvirt/images"
+
+type lab struct {
+	dir, scripts string
+	serial       int
+}
+
+var shared struct {
+	once sync.Once
+	lab  *lab
+	skip string
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	rc := m.Run()
+	if shared.lab != nil {
+		if out, err := shared.lab.command("wipe").CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "wipe %s: %v\n%s", shared.lab.dir, err, out)
+			rc = max(rc, 1)
+		}
+	}
+	os.Exit(rc)
+}
+
+// startLab gives the lab, empty: no domain and no volume.
+func startLab(t *testing.T) *lab {
+	t.Helper()
+	shared.once.Do(func() { shared.lab, shared.skip, shared.err = newLab() })
+	if shared.skip != "" {
+		t.Skip(shared.skip)
+	}
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	shared.lab.reset(t)
+	return shared.lab
+}
+
+func newLab() (*lab, string, error) {
+	if testing.Short() || os.Getenv("BERTH_NO_LAB") != "" {
+		return nil, "-short or BERTH_NO_LAB: no lab", nil
+	}
+	if os.Getuid() != 0 {
+		return nil, "the lab needs root", nil
+	}
+	for _, tool := range []string{"libvirtd", "qemu-img", "qemu-system-x86_64", "virsh", "unshare", "nsenter", "ip", "as", "ld", "mkfs.ext4"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return nil, "the lab needs " + tool + ": run make deps", nil
+		}
+	}
+	if out, err := exec.Command("unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "true").CombinedOutput(); err != nil {
+		return nil, "the lab needs Linux namespaces: " + string(out), nil
+	}
+	scripts, err := filepath.Abs("../../test/lab")
+	if err != nil {
+		return nil, "", err
+	}
+	l := &lab{dir: fmt.Sprintf("/tmp/blv%d", os.Getpid()), scripts: scripts}
+	tiers := "tiers=nvme:96M ssd:96M hdd:160M tiny:16M"
+	for _, args := range [][]string{
+		{"up1", "1", "name=gold-1", "cpus=8", "mem=16384", "sriov=7", tiers}, {"up1", "2", "name=silver-1", "cpus=4", "mem=8192", tiers},
+	} {
+		if out, err := l.command(args...).CombinedOutput(); err != nil {
+			_ = l.command("wipe").Run()
+			return nil, "", fmt.Errorf("lvlab %v: %w\n%s", args, err, out)
+		}
+	}
+	return l, "", nil
+}
+
+func (l *lab) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(l.scripts, "lvlab"), args...)
+	cmd.Env = append(os.Environ(), "LAB_DIR="+l.dir)
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+func (l *lab) run(t *testing.T, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := l.command(args...)
+	cmd := exec.CommandContext(ctx, c.Path, c.Args[1:]...)
+	cmd.Env = c.Env
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("lvlab %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// sh runs a shell command on a host.
+func (l *lab) sh(t *testing.T, host int, script string) string {
+	t.Helper()
+	return l.run(t, "exec", strconv.Itoa(host), "bash", "-c", script)
+}
+
+func (l *lab) virsh(t *testing.T, host int, args ...string) string {
+	t.Helper()
+	return l.run(t, append([]string{"virsh", strconv.Itoa(host)}, args...)...)
+}
+
+func (l *lab) reset(t *testing.T) {
+	t.Helper()
+	for _, i := range []int{1, 2} {
+		for _, uuid := range strings.Fields(l.virsh(t, i, "list", "--all", "--uuid")) {
+			_ = l.command("virsh", strconv.Itoa(i), "destroy", uuid).Run() // it may not run
+			_ = l.command("virsh", strconv.Itoa(i), "managedsave-remove", uuid).Run()
+			_ = l.command("virsh", strconv.Itoa(i), "undefine", uuid).Run() // a transient one is gone
+		}
+		if left := strings.TrimSpace(l.virsh(t, i, "list", "--all", "--name")); left != "" {
+			t.Fatalf("domains left on host %d: %s", i, left)
+		}
+		l.sh(t, i, "find "+images+" -type f -delete")
+		for _, p := range []string{"nvme", "ssd", "hdd", "tiny"} {
+			l.virsh(t, i, "pool-refresh", p)
+		}
+	}
+}
+
+func (l *lab) uri(host int) string {
+	return fmt.Sprintf("qemu+unix:///system?socket=%s/hosts/h%d/run/libvirt/libvirt-sock", l.dir, host)
+}
+
+func (l *lab) config() Config {
+	c := Config{ID: "kvm", Timeouts: Timeouts{
+		Dial: 3 * time.Second, Call: 5 * time.Second, Stall: 20 * time.Second, Migrate: 2 * time.Minute, Shutdown: 10 * time.Second,
+	}}
+	for _, i := range []int{1, 2} {
+		c.Hosts = append(c.Hosts, HostConfig{URI: l.uri(i), Peer: fmt.Sprintf("qemu+tcp://10.77.0.%d/system", i)})
+	}
+	return c
+}
+
+func (l *lab) driver(t *testing.T) *Driver {
+	t.Helper()
+	d, err := Open(l.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// file is an os.File in the shape of diskimage.File.
+type file struct{ *os.File }
+
+func (f file) Size() int64 {
+	st, err := f.Stat()
+	if err != nil {
+		return 0
+	}
+	return st.Size()
+}
+
+// setLabel labels a local image with level; level "" leaves it.
+func setLabel(t *testing.T, path, level string) {
+	t.Helper()
+	if level == "" {
+		return
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := diskimage.Inspect(file{f})
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame, err := label.Seal(label.Document{Level: level, Disk: info.Binding(), Serial: 1, Issued: time.Unix(1.7e9, 0).UTC()}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit, err := diskimage.PlanSet(file{f}, frame)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := diskimage.Apply(file{f}, edit); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// levelOf reads the level from the label in an image, "" without one.
+func levelOf(t *testing.T, r diskimage.Reader) string {
+	t.Helper()
+	frame, _, err := diskimage.ReadLabel(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if frame == nil {
+		return ""
+	}
+	doc, err := frame.Document()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc.Level
+}
+
+// image makes a bootable image of 16 MiB with qemu-img, labels it and puts it into a pool. options are
+// qemu-img's: "subformat=monolithicFlat".
+func (l *lab) image(t *testing.T, host int, pool, name, format, options, level string) string {
+	t.Helper()
+	dir := t.TempDir()
+	args := []string{filepath.Join(dir, name), "16M", strings.TrimSuffix(name, filepath.Ext(name)), format}
+	if options != "" {
+		args = append(args, options)
+	}
+	if out, err := exec.Command(filepath.Join(l.scripts, "mkboot"), args...).CombinedOutput(); err != nil {
+		t.Fatalf("mkboot %v: %v\n%s", args, err, out)
+	}
+	setLabel(t, filepath.Join(dir, name), level)
+	l.sh(t, host, fmt.Sprintf("cp --sparse=always %s/* %s/%s/", dir, images, pool))
+	l.virsh(t, host, "pool-refresh", pool)
+	return images + "/" + pool + "/" + name
+}
+
+// vm defines a VM, and starts it when it is to run. disks are paths, with ",format" where the ending lies.
+func (l *lab) vm(t *testing.T, host int, name string, running bool, disks ...string) {
+	t.Helper()
+	args := []string{name, "nic=vmbr0,2", "mem=16", "serial=" + l.log(name)}
+	for _, d := range disks {
+		args = append(args, "disk="+d)
+	}
+	out, err := exec.Command(filepath.Join(l.scripts, "mkdomain"), args...).Output()
+	if err != nil {
+		t.Fatalf("mkdomain %v: %v", args, err)
+	}
+	doc := filepath.Join(t.TempDir(), "vm.xml")
+	if err := os.WriteFile(doc, out, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(l.log(name)); err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	l.virsh(t, host, "define", doc)
+	if running {
+		l.virsh(t, host, "start", name)
+		l.beats(t, name, 1)
+	}
+}
+
+func (l *lab) log(name string) string { return filepath.Join(l.dir, "serial", name+".log") }
+
+// guestLog is what the guest said: how often it booted, its last counter, and whether a write failed.
+func (l *lab) guestLog(t *testing.T, name string) (boots int, counter int64, failed bool) {
+	t.Helper()
+	data, err := os.ReadFile(l.log(name))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(data) {
+		f := strings.Fields(string(line))
+		switch {
+		case bytes.Contains(line, []byte("GUEST-READY")):
+			boots++
+		case len(f) == 3 && f[0] == "HB" && f[2] == "ok":
+			if n, err := strconv.ParseInt(f[1], 16, 64); err == nil {
+				counter = n
+			}
+		case bytes.Contains(line, []byte("FAIL")):
+			failed = true
+		}
+	}
+	return boots, counter, failed
+}
+
+// beats waits until the guest has counted n further.
+func (l *lab) beats(t *testing.T, name string, n int64) {
+	t.Helper()
+	_, from, _ := l.guestLog(t, name)
+	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+		if _, now, _ := l.guestLog(t, name); now >= from+n {
+			return
+		}
+	}
+	t.Fatalf("guest %s does not count: %s", name, l.run(t, "status"))
+}
+
+func observe(t *testing.T, d *Driver) *fleet.Snapshot {
+	t.Helper()
+	s, err := d.Observe(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// relocation plans the move of a VM: host and pool are of the target, "" stays.
+func relocation(t *testing.T, s *fleet.Snapshot, name fleet.VMID, host fleet.HostID, mode fleet.Mode, pools ...string) fleet.Relocation {
+	t.Helper()
+	vm := s.VM(name)
+	if vm == nil {
+		t.Fatalf("no vm %s in the snapshot; gaps %v", name, s.Gaps)
+	}
+	r := fleet.Relocation{VM: *vm, From: vm.Place(), To: vm.Place(), Mode: mode}
+	if host != "" {
+		r.To.Host = host
+	}
+	for i := range r.To.Disks {
+		_, pool, _ := strings.Cut(string(r.From.Disks[i].Pool), "/")
+		if len(pools) > 0 {
+			pool = pools[min(i, len(pools)-1)]
+		}
+		r.To.Disks[i].Pool = fleet.PoolID(string(r.To.Host) + "/" + pool)
+	}
+	r.FromHost, r.ToHost = *s.Host(r.From.Host), *s.Host(r.To.Host)
+	for _, p := range append(r.From.Clone().Disks, r.To.Disks...) {
+		if s.Pool(p.Pool) == nil {
+			t.Fatalf("no pool %s", p.Pool)
+		}
+		r.Pools = append(r.Pools, *s.Pool(p.Pool))
+	}
+	return r
+}
+
+// files lists the files of every pool of a host.
+func (l *lab) files(t *testing.T, host int) []string {
+	t.Helper()
+	return strings.Fields(l.sh(t, host, "cd "+images+" && find * -type f | sort"))
+}
