@@ -250,6 +250,7 @@ func (b *builder) addVM(ctx context.Context, v VM) error {
 		}
 		disk := devices.CreateDisk(scsi.(types.BaseVirtualController), b.stores[d.Datastore],
 			fmt.Sprintf("[%s] %s", d.Datastore, path.Join(v.Name, name)))
+		disk.Key = int32(2000 + i) //nolint:gosec // as a vCenter numbers them; few disks
 		disk.CapacityInKB, disk.CapacityInBytes = d.Size/1024, d.Size
 		devices = append(devices, disk)
 	}
@@ -282,10 +283,21 @@ func (b *builder) addVM(ctx context.Context, v VM) error {
 	b.change(vm.Reference(), func(obj mo.Reference) {
 		obj.(*simulator.VirtualMachine).Config.Files.LogDirectory = home
 	})
-	if !v.Running {
+	return setPower(ctx, vm, v)
+}
+
+func setPower(ctx context.Context, vm *object.VirtualMachine, v VM) error {
+	if !v.Running && !v.Suspended {
 		return nil
 	}
-	if task, err = vm.PowerOn(ctx); err != nil {
+	task, err := vm.PowerOn(ctx)
+	if err == nil {
+		err = task.Wait(ctx)
+	}
+	if err != nil || !v.Suspended {
+		return err
+	}
+	if task, err = vm.Suspend(ctx); err != nil {
 		return err
 	}
 	return task.Wait(ctx)

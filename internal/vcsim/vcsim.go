@@ -97,7 +97,9 @@ type VM struct {
 	CPUs    int
 	Memory  int64 // bytes
 	Running bool
-	Disks   []Disk // at least one
+	// Suspended: it was running and its memory is on disk.
+	Suspended bool
+	Disks     []Disk // at least one
 }
 
 // Disk is one disk of a VM.
