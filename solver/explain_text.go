@@ -11,7 +11,9 @@ import (
 func (e *Explanation) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s, level %s (%s), priority %d\n", e.VM, e.Fate, e.Level, e.Label, e.Need.Priority)
-	row := func(name, format string, args ...any) { fmt.Fprintf(&b, "  %-9s"+format+"\n", append([]any{name}, args...)...) }
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-9s"+format+"\n", append([]any{name}, args...)...)
+	}
 	row("is on", "%s", e.From.text())
 	if e.To != nil {
 		row("goes to", "%s", e.To.text())
