@@ -138,6 +138,9 @@ func (p *parser) rules(n *yaml.Node, what, gives, kind string, names []string, e
 	}
 	var rules []Rule
 	for _, item := range p.list(n, what, maxRules) {
+		if len(p.faults) > MaxFaults {
+			break // compiling is dear, and more faults would not be shown
+		}
 		keys := p.mapping(item, "a rule of "+what, []string{gives, "when"}, gives, "when")
 		rank, value := -1, keys["when"]
 		if g := keys[gives]; g != nil {

@@ -142,20 +142,20 @@ func (r *reader) syntax(err error) {
 }
 
 // firstBad is the line after which the file is broken: the first with anything in it after the longest part, from
-// the start, that is right by itself. 0 for a file too long to try.
+// the start, that is right by itself. 0 when that would take more than reading a budget of bytes.
 func (r *reader) firstBad() int {
-	const tries, most = 500, 64 << 10
+	budget := 2 << 20
 	var text []byte
 	ends := make([]int, 0, len(r.lines))
 	for _, l := range r.lines {
 		text = append(append(text, string(l)...), '\n')
 		ends = append(ends, len(text))
 	}
-	if len(r.lines) > tries || len(text) > most {
-		return 0
-	}
 	good := len(r.lines) - 1
 	for ; good > 0; good-- {
+		if budget -= ends[good-1]; budget < 0 {
+			return 0
+		}
 		var n yaml.Node
 		if yaml.Unmarshal(text[:ends[good-1]], &n) == nil {
 			break
