@@ -162,4 +162,4 @@ func within[T any](ctx context.Context, limit time.Duration, call func(context.C
 }
 
 // grace is what a driver gets to return after its context ended.
-const grace = time.Second
+const grace = time.Second / 4

@@ -20,17 +20,17 @@ type reader struct {
 	part   *fleet.Snapshot
 	opts   Options
 	hosts  map[fleet.HostID]*fleet.Host
-	pools  map[fleet.PoolID]*fleet.Pool
+	pools  map[fleet.PoolID]fleet.Pool // copies: a read that was given up on may still be under way
 	hung   atomic.Int64 // disks whose reads got no answer in time
 }
 
 func newReader(s Source, part *fleet.Snapshot, o Options) *reader {
-	r := &reader{source: s, part: part, opts: o, hosts: map[fleet.HostID]*fleet.Host{}, pools: map[fleet.PoolID]*fleet.Pool{}}
+	r := &reader{source: s, part: part, opts: o, hosts: map[fleet.HostID]*fleet.Host{}, pools: map[fleet.PoolID]fleet.Pool{}}
 	for i := range part.Hosts {
 		r.hosts[part.Hosts[i].ID] = &part.Hosts[i]
 	}
-	for i := range part.Pools {
-		r.pools[part.Pools[i].ID] = &part.Pools[i]
+	for _, p := range part.Pools {
+		r.pools[p.ID] = p
 	}
 	return r
 }
@@ -76,7 +76,8 @@ func (r *reader) disk(ctx context.Context, v *fleet.VM, d *fleet.Disk) (found fl
 	if n := r.hung.Load(); n >= int64(r.opts.Parallel) {
 		return unread, fmt.Sprintf("not tried: %d reads of source %s got no answer in time", n, r.source.ID())
 	}
-	found, err := within(ctx, r.opts.ReadTimeout, func(ctx context.Context) (fleet.Label, error) { return r.nearest(ctx, d) })
+	images := append([]fleet.ChainLink{{Pool: d.Pool, Path: d.Path, Format: d.Format}}, d.Chain...)
+	found, err := within(ctx, r.opts.ReadTimeout, func(ctx context.Context) (fleet.Label, error) { return r.nearest(ctx, images) })
 	var none *noLabelError
 	switch {
 	case err == nil:
@@ -97,8 +98,7 @@ func (e *noLabelError) Error() string {
 }
 
 // nearest walks from the top image down to the first one that holds a label.
-func (r *reader) nearest(ctx context.Context, d *fleet.Disk) (fleet.Label, error) {
-	images := append([]fleet.ChainLink{{Pool: d.Pool, Path: d.Path, Format: d.Format}}, d.Chain...)
+func (r *reader) nearest(ctx context.Context, images []fleet.ChainLink) (fleet.Label, error) {
 	seen := map[fleet.ChainLink]bool{}
 	var none *noLabelError
 	for i, image := range images {
@@ -134,11 +134,11 @@ func (r *reader) image(ctx context.Context, image fleet.ChainLink) (frame *label
 	if image.Format == string(diskimage.FormatRaw) {
 		return nil, disk, &noLabelError{image.Format}
 	}
-	pool := r.pools[image.Pool]
-	if pool == nil {
+	pool, ok := r.pools[image.Pool]
+	if !ok {
 		return nil, disk, fmt.Errorf("open image %s: pool %q is not known", image.Path, image.Pool)
 	}
-	file, err := r.source.OpenImage(ctx, *pool, image.Path)
+	file, err := r.source.OpenImage(ctx, pool, image.Path)
 	if err != nil {
 		return nil, disk, fmt.Errorf("open image %s: %w", image.Path, err)
 	}
