@@ -29,6 +29,7 @@ type host struct {
 
 	mu     sync.Mutex
 	idle   []*conn
+	wires  []*wire // idle stream connections
 	closed bool
 }
 
@@ -57,7 +58,10 @@ func (h *host) close() {
 	for _, c := range h.idle {
 		c.dial.close()
 	}
-	h.idle = nil
+	for _, w := range h.wires {
+		_ = w.conn.Close() // idle: nothing depends on it
+	}
+	h.idle, h.wires = nil, nil
 }
 
 // call runs f on a connection of its own, for at most limit. f must not touch anything that the caller reads

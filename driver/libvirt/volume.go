@@ -5,11 +5,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/xml"
-	"errors"
 	"fmt"
-	"io"
 	"path"
-	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"libvirt.org/go/libvirtxml"
@@ -210,59 +207,16 @@ func (h *host) download(ctx context.Context, vol golibvirt.StorageVol, off int64
 	if n <= 0 || n > maxPiece || off < 0 {
 		return nil, fmt.Errorf("read %d bytes at %d: expected 1 to %d", n, off, maxPiece)
 	}
-	return call(ctx, h, h.time.Stall, func(l *golibvirt.Libvirt) ([]byte, error) {
-		var buf limitedBuffer
-		buf.left = n
-		err := l.StorageVolDownload(vol, &buf, uint64(off), uint64(n), 0)
-		return buf.Bytes(), err
-	})
-}
-
-// limitedBuffer refuses more than was asked for: a broken libvirtd must not fill our memory.
-type limitedBuffer struct {
-	bytes.Buffer
-	left int
-}
-
-func (b *limitedBuffer) Write(p []byte) (int, error) {
-	if len(p) > b.left {
-		return 0, errors.New("more data than asked for")
-	}
-	b.left -= len(p)
-	return b.Buffer.Write(p)
+	return stream(ctx, h, h.time.Stall, func(w *wire) ([]byte, error) { return w.download(vol, off, n) })
 }
 
 // upload writes p at off. Beyond the end the file grows.
-//
-// go-libvirt deadlocks when libvirtd refuses the data after the last packet has been sent (its two goroutines
-// wait for each other); the deadline ends that. tail gives a refusal time to come before the end is declared.
 func (h *host) upload(ctx context.Context, vol golibvirt.StorageVol, off int64, p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	_, err := call(ctx, h, h.time.Call, func(l *golibvirt.Libvirt) (struct{}, error) {
-		return struct{}{}, l.StorageVolUpload(vol, &tail{r: bytes.NewReader(p)}, uint64(off), uint64(len(p)), 0)
-	})
+	_, err := stream(ctx, h, h.time.Stall, func(w *wire) (struct{}, error) { return struct{}{}, w.upload(vol, off, p) })
 	return err
-}
-
-// tail is a reader that answers "nothing yet" a few times before it ends.
-type tail struct {
-	r     io.Reader
-	waits int
-}
-
-func (t *tail) Read(p []byte) (int, error) {
-	n, err := t.r.Read(p)
-	if n > 0 || !errors.Is(err, io.EOF) {
-		return n, err
-	}
-	if t.waits < 4 {
-		t.waits++
-		time.Sleep(500 * time.Microsecond)
-		return 0, nil
-	}
-	return 0, io.EOF
 }
 
 // zeroBlock is the granularity in which a copy leaves out zeros, so that a sparse file stays sparse.
