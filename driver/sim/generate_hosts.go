@@ -106,10 +106,10 @@ func (g *generator) addHost(i, n int) {
 func nics(t tier) []fleet.NIC {
 	board := fleet.NIC{ID: "eno1", Speed: 1000, Driver: "igb"}
 	card := fleet.NIC{ID: "ens1f0", Class: 1, Speed: 10_000, Driver: "ixgbe", Features: []string{"rss"}, NUMANode: 1}
-	switch {
-	case t == silver:
+	if t == silver {
 		card.Class, card.Speed, card.Driver, card.Features = 2, 25_000, "bnxt_en", []string{"ntuple-filters", "rss"}
-	case t == gold:
+	}
+	if t == gold {
 		card.Class, card.Speed, card.Driver, card.Features = 3, 100_000, "mlx5_core", []string{"ntuple-filters", "rss", "sriov"}
 	}
 	return []fleet.NIC{board, card}
