@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strconv"
@@ -59,10 +60,9 @@ func (r *resolver) need(l *fleet.Label) *need {
 	return n
 }
 
-// appendKey appends all of a label that judge looks at. The parts cannot hold the separator: a label with a
-// control character is not valid.
+// appendKey appends all of a label that judge looks at, each part with its length.
 func appendKey(key []byte, l *fleet.Label) []byte {
-	add := func(s string) { key = append(append(key, s...), 0) }
+	add := func(s string) { key = append(binary.AppendUvarint(key, uint64(len(s))), s...) }
 	add(string(l.Trust))
 	add(l.Ceiling)
 	if l.Ceiling != "" {

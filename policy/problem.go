@@ -20,10 +20,12 @@ type Problem struct {
 	PolicyID    string
 	ServerTiers []string // names, by Rank
 	PoolTiers   []string // names, by Rank
-	Hosts       map[fleet.HostID]HostFacts
-	Pools       map[fleet.PoolID]PoolFacts
-	VMs         map[fleet.VMID]Requirement
-	Weights     Weights
+	// SecurityClasses are the names that HostFacts.Security and Requirement.Security are positions in.
+	SecurityClasses []string
+	Hosts           map[fleet.HostID]HostFacts
+	Pools           map[fleet.PoolID]PoolFacts
+	VMs             map[fleet.VMID]Requirement
+	Weights         Weights
 }
 
 // HostFacts is what the rules say of a host. NICClass is by NIC, since a rule may overrule what was detected.

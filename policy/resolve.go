@@ -15,7 +15,8 @@ func Resolve(c *Catalogue, s *fleet.Snapshot) (*Problem, error) {
 		return nil, errors.New("resolve policy: no catalogue or no snapshot")
 	}
 	p := &Problem{
-		Snapshot: s, PolicyID: c.ID(), ServerTiers: c.ServerTiers(), PoolTiers: c.PoolTiers(), Weights: c.weights,
+		Snapshot: s, PolicyID: c.ID(), ServerTiers: c.ServerTiers(), PoolTiers: c.PoolTiers(),
+		SecurityClasses: c.SecurityClasses(), Weights: c.weights,
 		Hosts: make(map[fleet.HostID]HostFacts, len(s.Hosts)),
 		Pools: make(map[fleet.PoolID]PoolFacts, len(s.Pools)),
 		VMs:   make(map[fleet.VMID]Requirement, len(s.VMs)),
