@@ -8,8 +8,10 @@
 // intent is asked for (Mover.Locate) and brought to its end by the same call (Mover.Relocate), whatever state
 // it is in. A VM that is where no step can have put it makes the plan stale: nothing is done to it.
 //
-// An outcome that is not known is never taken as settled: the hypervisors are polled until they agree, or
-// the run stops with an *UnknownError and the intent stays open.
+// An outcome that is not known is never taken as settled: the hypervisors are polled until they agree that the
+// VM is at its target. When they agree on another place of this move, or cannot agree in time, Relocate is called
+// once more, which goes on from any state; after that the run stops with an *UnknownError and the intent stays
+// open.
 //
 // # Journal records
 //

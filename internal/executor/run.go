@@ -90,8 +90,7 @@ func (r *run) step(ctx context.Context, i int) error {
 	var now state = examine{}
 	if r.progress.Steps[i].Phase == Done {
 		if r.movedLater(i) {
-			r.skipped = append(r.skipped, i+1)
-			return nil
+			return s.skip()
 		}
 		now = confirm{}
 	}

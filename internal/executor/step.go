@@ -46,9 +46,14 @@ func (confirm) next(ctx context.Context, s *step) (state, error) {
 	case s.where(seen) != atTo:
 		return nil, s.stale(s.move.To, s.move.VM.Power, found(seen))
 	}
+	return nil, s.skip()
+}
+
+// skip leaves out a step that was done in an earlier run.
+func (s *step) skip() error {
 	s.skipped = append(s.skipped, s.index+1)
 	s.tell(Event{Kind: StepSkipped})
-	return nil, nil
+	return nil
 }
 
 // examine compares the world with the plan before anything is done.

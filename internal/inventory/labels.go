@@ -21,7 +21,7 @@ type reader struct {
 	opts   Options
 	hosts  map[fleet.HostID]*fleet.Host
 	pools  map[fleet.PoolID]fleet.Pool // copies: a read that was given up on may still be under way
-	hung   atomic.Int64 // disks whose reads got no answer in time
+	hung   atomic.Int64                // disks whose reads got no answer in time
 }
 
 func newReader(s Source, part *fleet.Snapshot, o Options) *reader {

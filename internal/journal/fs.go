@@ -37,13 +37,13 @@ func (osFS) Open(path string) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := lock(f); err != nil {
+	if err := lock(f, path); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return osFile{f}, nil
 }
 
-func lock(f *os.File) error {
+func lock(f *os.File, path string) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
@@ -55,7 +55,18 @@ func lock(f *os.File) error {
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return ErrLocked
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	// A lock on a file that was removed or replaced meanwhile keeps nobody out.
+	named, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(info, named) {
+		return errors.New("the file was replaced while it was opened")
+	}
+	return nil
 }
 
 // makeFolder creates dir and its missing parents with mode 0700 and makes each name durable.
