@@ -24,11 +24,11 @@ func gold() label.Document {
 	}
 }
 
-func newKey(t testing.TB, seed byte) *label.PrivateKey {
-	t.Helper()
+func newKey(tb testing.TB, seed byte) *label.PrivateKey {
+	tb.Helper()
 	k, err := label.GenerateKey(bytes.NewReader(bytes.Repeat([]byte{seed}, 32)))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return k
 }

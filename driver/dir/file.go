@@ -34,7 +34,7 @@ func OpenWrite(path string) (*File, error) {
 	// The file's own path decides in which folder a replacement is made and where VMware's lock folder is.
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
-		return nil, fmt.Errorf("open image: %w", err)
+		return nil, fmt.Errorf("open image %s: %w", path, err)
 	}
 	f, err := open(target, unix.O_RDWR)
 	if err != nil {
