@@ -203,6 +203,20 @@ func wantTyped(t *testing.T, err error) *fleet.DriverError {
 	return de
 }
 
+// prompt runs f and fails when it does not return in time: a guard against hanging, not a measurement.
+func (s *suite) prompt(t *testing.T, what string, f func() error) error {
+	t.Helper()
+	out := make(chan error, 1)
+	go func() { out <- f() }()
+	select {
+	case err := <-out:
+		return err
+	case <-time.After(30 * time.Second):
+		t.Fatalf("%s did not return within 30 s of its context's end", what)
+		return nil
+	}
+}
+
 // wantRefused checks a Precheck's error: settled, and nothing moved.
 func (s *suite) wantRefused(t *testing.T, r fleet.Relocation) {
 	t.Helper()

@@ -125,7 +125,7 @@ func (d *Driver) fileURL(a storeAddress, file string) string {
 // running VM's disk is better left alone (ESXi refuses it anyway while the file is locked).
 type imageFile struct {
 	d   *Driver
-	ctx context.Context //nolint:containedctx // the interface's calls have none
+	ctx context.Context
 	op  string
 	url string
 

@@ -13,11 +13,11 @@ import (
 	"github.com/berth-project/berth/fleet"
 )
 
-// The pace of asking for a task: from 50 ms, doubled up to 1 s. Asking is one small round trip; it holds no state at
+// The pace of asking for a task: from 50 ms, doubled up to half a second. Asking is one small round trip; it holds no state at
 // the server and survives a dropped connection, unlike WaitForUpdates.
 const (
 	firstPoll = 50 * time.Millisecond
-	lastPoll  = time.Second
+	lastPoll  = 500 * time.Millisecond
 	// maxMissed is how many questions in a row may fail before the outcome is unknown.
 	maxMissed = 5
 )
@@ -62,6 +62,7 @@ func (d *Driver) wait(ctx context.Context, ref types.ManagedObjectReference, rep
 					return errors.New("the task failed without a fault")
 				}
 				return &taskError{fault: info.Error.Fault, message: info.Error.LocalizedMessage}
+			case types.TaskInfoStateQueued, types.TaskInfoStateRunning:
 			}
 		}
 		if err := sleep(ctx, pause); err != nil {

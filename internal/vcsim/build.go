@@ -124,9 +124,9 @@ func (b *builder) addHosts(ctx context.Context) error {
 func (b *builder) equip(ref types.ManagedObjectReference, spec Host) {
 	b.change(ref, func(obj mo.Reference) {
 		h := obj.(*simulator.HostSystem)
-		h.Hardware.CpuInfo.NumCpuThreads = int16(spec.Threads) //nolint:gosec // a host has fewer threads than 32,768
+		h.Hardware.CpuInfo.NumCpuThreads = int16(spec.Threads)
 		h.Hardware.MemorySize = spec.Memory
-		h.Summary.Hardware.NumCpuThreads = int16(spec.Threads) //nolint:gosec // as above
+		h.Summary.Hardware.NumCpuThreads = int16(spec.Threads)
 		h.Summary.Hardware.MemorySize = spec.Memory
 		h.Config.Network.Pnic = nil
 		h.Config.PciPassthruInfo = nil
@@ -134,14 +134,14 @@ func (b *builder) equip(ref types.ManagedObjectReference, spec Host) {
 			pci := fmt.Sprintf("0000:%02x:00.0", i+1)
 			nic := types.PhysicalNic{Key: "key-vim.host.PhysicalNic-" + n.Device, Device: n.Device, Pci: pci, Driver: n.Driver}
 			if n.Mbps > 0 {
-				nic.LinkSpeed = &types.PhysicalNicLinkInfo{SpeedMb: int32(n.Mbps), Duplex: true} //nolint:gosec // below 2^31
+				nic.LinkSpeed = &types.PhysicalNicLinkInfo{SpeedMb: int32(n.Mbps), Duplex: true}
 			}
 			h.Config.Network.Pnic = append(h.Config.Network.Pnic, nic)
 			if n.Functions > 0 {
 				h.Config.PciPassthruInfo = append(h.Config.PciPassthruInfo, &types.HostSriovInfo{
 					HostPciPassthruInfo: types.HostPciPassthruInfo{Id: pci, DependentDevice: pci, PassthruCapable: true},
 					SriovEnabled:        true, SriovCapable: true, SriovActive: true,
-					NumVirtualFunction: int32(n.Functions), NumVirtualFunctionRequested: int32(n.Functions), //nolint:gosec // below 2^31
+					NumVirtualFunction: int32(n.Functions), NumVirtualFunctionRequested: int32(n.Functions),
 					MaxVirtualFunctionSupported: 64,
 				})
 			}
@@ -250,7 +250,7 @@ func (b *builder) addVM(ctx context.Context, v VM) error {
 		}
 		disk := devices.CreateDisk(scsi.(types.BaseVirtualController), b.stores[d.Datastore],
 			fmt.Sprintf("[%s] %s", d.Datastore, path.Join(v.Name, name)))
-		disk.Key = int32(2000 + i) //nolint:gosec // as a vCenter numbers them; few disks
+		disk.Key = int32(2000 + i)
 		disk.CapacityInKB, disk.CapacityInBytes = d.Size/1024, d.Size
 		devices = append(devices, disk)
 	}
@@ -266,7 +266,7 @@ func (b *builder) addVM(ctx context.Context, v VM) error {
 	home := fmt.Sprintf("[%s] %s", v.Disks[0].Datastore, v.Name)
 	task, err := b.folders.VmFolder.CreateVM(ctx, types.VirtualMachineConfigSpec{
 		Name: v.Name, GuestId: string(types.VirtualMachineGuestOsIdentifierOtherLinux64Guest),
-		NumCPUs: int32(v.CPUs), MemoryMB: v.Memory >> 20, DeviceChange: changes, //nolint:gosec // below 2^31
+		NumCPUs: int32(v.CPUs), MemoryMB: v.Memory >> 20, DeviceChange: changes,
 		Files: &types.VirtualMachineFileInfo{
 			VmPathName:   home + "/" + v.Name + ".vmx",
 			LogDirectory: fmt.Sprintf("[%s] ../%s/%s", v.Disks[0].Datastore, logFolder, v.Name),

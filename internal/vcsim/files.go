@@ -208,7 +208,7 @@ func readDescriptor(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxDescriptor))
 	return string(b), err
 }
