@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/plan"
 )
 
@@ -68,6 +69,9 @@ func (r *run) admit() error {
 		if s.N != i+1 {
 			return fmt.Errorf("apply plan %s: steps[%d].n: is %d, expected %d", r.plan.ID, i, s.N, i+1)
 		}
+		if reason := incomplete(&s.Move); reason != "" {
+			return fmt.Errorf("apply step %d: vm %s: the plan is incomplete: %s", s.N, s.Move.VM.ID, reason)
+		}
 		if r.deps.Movers(s.Move.VM.Source) == nil {
 			return fmt.Errorf("apply step %d: vm %s: no driver for source %q", s.N, s.Move.VM.ID, s.Move.VM.Source)
 		}
@@ -81,6 +85,33 @@ func (r *run) admit() error {
 		}
 	}
 	return nil
+}
+
+// incomplete says what a move lacks of what drivers rely on.
+func incomplete(m *fleet.Relocation) string {
+	switch {
+	case m.FromHost.ID != m.From.Host || m.ToHost.ID != m.To.Host:
+		return fmt.Sprintf("moves from %s to %s, but describes %s and %s", m.From.Host, m.To.Host, m.FromHost.ID, m.ToHost.ID)
+	case m.FromHost.Source != m.VM.Source || m.ToHost.Source != m.VM.Source:
+		return fmt.Sprintf("a move from source %s to source %s", m.FromHost.Source, m.ToHost.Source)
+	case m.Mode != fleet.Live && m.Mode != fleet.Offline:
+		return fmt.Sprintf("mode %q", m.Mode)
+	}
+	known := map[fleet.PoolID]bool{}
+	for _, p := range m.Pools {
+		known[p.ID] = true
+	}
+	for _, end := range []fleet.Placement{m.From, m.To} {
+		if len(end.Disks) != len(m.VM.Disks) {
+			return fmt.Sprintf("%d disks at %s, the VM has %d", len(end.Disks), end.Host, len(m.VM.Disks))
+		}
+		for i, d := range end.Disks {
+			if d.Disk != m.VM.Disks[i].ID || !known[d.Pool] {
+				return fmt.Sprintf("disk %s on pool %s is not described", d.Disk, d.Pool)
+			}
+		}
+	}
+	return ""
 }
 
 // step runs the state machine of the step at index i.

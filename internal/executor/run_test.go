@@ -71,6 +71,74 @@ func TestRefusesAnotherJournal(t *testing.T) {
 	}
 }
 
+func TestRefusesIncompletePlan(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		reason string
+		spoil  func(s *plan.Step)
+	}{
+		{"steps[0].n: is 7, expected 1", func(s *plan.Step) { s.N = 7 }},
+		{"describes host-a and host-z", func(s *plan.Step) { s.Move.ToHost.ID = "host-z" }},
+		{"from source lab to source other", func(s *plan.Step) { s.Move.ToHost.Source = "other" }},
+		{`mode "warm"`, func(s *plan.Step) { s.Move.Mode = "warm" }},
+		{"1 disks at host-b, the VM has 2", func(s *plan.Step) { s.Move.To.Disks = s.Move.To.Disks[:1] }},
+		{"disk vdb on pool san is not described", func(s *plan.Step) { slices.Reverse(s.Move.From.Disks) }},
+		{"on pool host-b/ssd is not described", func(s *plan.Step) { s.Move.Pools[1].ID = "x" }},
+		{`no driver for source "lost"`, func(s *plan.Step) {
+			s.Move.VM.Source, s.Move.FromHost.Source, s.Move.ToHost.Source = "lost", "lost", "lost"
+		}},
+	} {
+		s := snapshot()
+		f, l, p := sim.New(s), &log{}, makePlan(s, moves()[:1]...)
+		c.spoil(&p.Steps[0])
+		d := deps(f, l)
+		d.Movers = func(id fleet.SourceID) executor.Mover {
+			if id == "lost" {
+				return nil
+			}
+			return f
+		}
+		if _, _, err := run(d, p); err == nil || !strings.Contains(err.Error(), c.reason) {
+			t.Errorf("%v, expected %q", err, c.reason)
+		}
+		if len(l.records) > 0 || f.Operations() > 0 {
+			t.Errorf("%s: something was done", c.reason)
+		}
+	}
+}
+
+func FuzzStatus(f *testing.F) {
+	s := snapshot()
+	p := makePlan(s, moves()[:2]...)
+	l := &log{}
+	if _, _, err := run(deps(sim.New(s), l), p); err != nil {
+		f.Fatal(err)
+	}
+	for i := range l.records {
+		f.Add(i, l.records[i])
+	}
+	f.Add(1, []byte(`{"version":1,"phase":"failed","planId":"p-0123456789abcdef","step":1,"vm":"vm-db"}`))
+	f.Add(2, []byte(`{"version":1,"phase":"unknown","planId":"p-0123456789abcdef","step":1,"vm":"vm-db","error":"x"}`))
+	f.Fuzz(func(t *testing.T, at int, record []byte) {
+		records := slices.Clone(l.records)
+		if at < 0 || at >= len(records) {
+			return
+		}
+		records[at] = record
+		got, err := executor.Status(records, p)
+		if err != nil {
+			return
+		}
+		done := true
+		for _, st := range got.Steps { // steps are done from the first on, without a hole
+			if st.Phase != executor.NotBegun && !done {
+				t.Fatalf("step %d is %q after one that is not done: %+v", st.Step, st.Phase, got)
+			}
+			done = st.Phase == executor.Done
+		}
+	})
+}
+
 func TestRefusesStalePlan(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

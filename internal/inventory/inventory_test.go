@@ -323,6 +323,27 @@ func TestReadsThatHang(t *testing.T) {
 	}
 }
 
+// TestPassingFaultIsTriedAgain: one failed read does not hold a VM back.
+func TestPassingFaultIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		fault sim.Fault
+		want  fleet.Trust
+	}{
+		{sim.Fault{Op: sim.OpOpen, Kind: fleet.Retry}, fleet.TrustSigned},
+		{sim.Fault{Op: sim.OpOpen, Kind: fleet.Retry, Times: 2}, fleet.TrustUnknown},
+		{sim.Fault{Op: sim.OpOpen, Kind: fleet.Permanent}, fleet.TrustUnknown},
+	} {
+		s := world("lab", vmdk(signed()))
+		f := sim.New(s)
+		f.Inject(c.fault)
+		out := take(t, s, f)
+		if got := out.VMs[0].Disks[0].Label.Trust; got != c.want || (got == fleet.TrustUnknown) != (len(out.Gaps) == 1) {
+			t.Errorf("%+v: %s, gaps %+v, expected %s", c.fault, got, out.Gaps, c.want)
+		}
+	}
+}
+
 func TestObserveThatHangs(t *testing.T) {
 	t.Parallel()
 	f := sim.New(world("lab"))

@@ -21,16 +21,17 @@ type reader struct {
 	opts   Options
 	hosts  map[fleet.HostID]*fleet.Host
 	pools  map[fleet.PoolID]fleet.Pool // copies: a read that was given up on may still be under way
-	hung   atomic.Int64                // disks whose reads got no answer in time
+	// hung counts, for each pool, the disks whose reads got no answer in time.
+	hung map[fleet.PoolID]*atomic.Int64
 }
 
 func newReader(s Source, part *fleet.Snapshot, o Options) *reader {
-	r := &reader{source: s, part: part, opts: o, hosts: map[fleet.HostID]*fleet.Host{}, pools: map[fleet.PoolID]fleet.Pool{}}
+	r := &reader{source: s, part: part, opts: o, hosts: map[fleet.HostID]*fleet.Host{}, pools: map[fleet.PoolID]fleet.Pool{}, hung: map[fleet.PoolID]*atomic.Int64{}}
 	for i := range part.Hosts {
 		r.hosts[part.Hosts[i].ID] = &part.Hosts[i]
 	}
 	for _, p := range part.Pools {
-		r.pools[p.ID] = p
+		r.pools[p.ID], r.hung[p.ID] = p, new(atomic.Int64)
 	}
 	return r
 }
@@ -73,11 +74,21 @@ func (r *reader) disk(ctx context.Context, v *fleet.VM, d *fleet.Disk) (found fl
 	if h := r.hosts[v.Host]; h != nil && h.Unreachable {
 		return unread, "host " + string(v.Host) + " is unreachable"
 	}
-	if n := r.hung.Load(); n >= int64(r.opts.Parallel) {
-		return unread, fmt.Sprintf("not tried: %d reads of source %s got no answer in time", n, r.source.ID())
+	hung := r.hung[d.Pool] // there is one: the part is valid
+	if n := hung.Load(); n >= int64(r.opts.Parallel) {
+		return unread, fmt.Sprintf("not tried: %d reads from pool %s got no answer in time", n, d.Pool)
 	}
 	images := append([]fleet.ChainLink{{Pool: d.Pool, Path: d.Path, Format: d.Format}}, d.Chain...)
-	found, err := within(ctx, r.opts.ReadTimeout, func(ctx context.Context) (fleet.Label, error) { return r.nearest(ctx, images) })
+	var err error
+	for range tries {
+		if ctx.Err() != nil {
+			return unread, ctx.Err().Error()
+		}
+		found, err = within(ctx, r.opts.ReadTimeout, func(ctx context.Context) (fleet.Label, error) { return r.nearest(ctx, images) })
+		if err == nil || !passing(err) {
+			break
+		}
+	}
 	var none *noLabelError
 	switch {
 	case err == nil:
@@ -85,9 +96,16 @@ func (r *reader) disk(ctx context.Context, v *fleet.VM, d *fleet.Disk) (found fl
 	case errors.As(err, &none):
 		return fleet.Label{Trust: fleet.TrustNone}, none.Error()
 	case errors.Is(err, context.DeadlineExceeded):
-		r.hung.Add(1)
+		hung.Add(1)
 	}
 	return unread, err.Error()
+}
+
+// tries is how often a label is read when it comes out damaged: a hypervisor may just be rewriting it.
+const tries = 2
+
+func passing(err error) bool {
+	return errors.Is(err, diskimage.ErrDamaged) || errors.Is(err, diskimage.ErrCorrupt) || fleet.KindOf(err) == fleet.Retry
 }
 
 // noLabelError: the format of an image has no place for a label.
