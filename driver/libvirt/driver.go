@@ -44,6 +44,8 @@ type Driver struct {
 
 	// checkpoint is called between the phases of a move; tests cut the move there with an error.
 	checkpoint func(name string) error
+	// slow, when not 0, limits live copies to so many MiB a second; tests make them last with it.
+	slow uint64
 }
 
 // Open checks cfg and makes the driver. It does not connect yet: a host that is down is no error here, but a

@@ -168,6 +168,9 @@ func (m *move) migrateParams(ctx context.Context, s *end, paths map[string]strin
 	for _, d := range disks {
 		params = append(params, param(golibvirt.MigrateParamMigrateDisks, d))
 	}
+	if m.d.slow > 0 {
+		params = append(params, golibvirt.TypedParam{Field: golibvirt.MigrateParamBandwidth, Value: *golibvirt.NewTypedParamValueUllong(m.d.slow)})
+	}
 	return params, nil
 }
 
@@ -238,7 +241,13 @@ func (m *move) blockCopy(ctx context.Context, e *end, dm diskMove) error {
 		return err
 	}
 	err = m.change(ctx, "copy disk "+string(dm.disk.ID), m.src, func(l *golibvirt.Libvirt) error {
-		return l.DomainBlockCopy(e.dom, string(dm.disk.ID), doc, nil, flags)
+		var params []golibvirt.TypedParam
+		if m.d.slow > 0 {
+			params = append(params, golibvirt.TypedParam{
+				Field: golibvirt.DomainBlockCopyBandwidth, Value: *golibvirt.NewTypedParamValueUllong(m.d.slow << 20),
+			})
+		}
+		return l.DomainBlockCopy(e.dom, string(dm.disk.ID), doc, params, flags)
 	})
 	if err != nil && fleet.KindOf(err) == fleet.Permanent {
 		return errors.Join(err, m.clearTarget(ctx, dm, set))
