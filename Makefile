@@ -40,7 +40,7 @@ race: ## All tests but the lab's under the race detector
 fuzz: ## Each fuzz test for FUZZTIME (10s)
 	@set -e; for f in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
 	  for n in $$(grep -oE '^func Fuzz[A-Za-z0-9_]+' $$f | cut -c6-); do \
-	    echo "$$(dirname $$f) $$n"; $(GO) test $$(dirname $$f) -run '^$$' -fuzz "^$$n\$$" -fuzztime $(FUZZTIME); done; done
+	    echo "$$(dirname $$f) $$n"; $(GO) test $$(dirname $$f) -run '^$$' -fuzz "^$$n\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x; done; done
 
 $(LINT):
 	@mkdir -p bin

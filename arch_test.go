@@ -43,8 +43,11 @@ var imports = map[string][]string{
 func TestImportTable(t *testing.T) {
 	t.Parallel()
 	for dir, files := range packages(t) {
+		if dir == "." || strings.HasPrefix(dir, "test/") {
+			continue // tests only; they may import anything
+		}
 		allowed, ok := imports[dir]
-		if !ok && dir != "." && !strings.HasPrefix(dir, "test/") {
+		if !ok {
 			t.Errorf("%s: not in the import table of arch_test.go", dir)
 			continue
 		}
