@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sort"
 )
 
 // Place is where v is.
@@ -98,8 +99,9 @@ func (s *Snapshot) Source(id SourceID) *Source {
 	return find(s.Sources, id, func(v *Source) SourceID { return v.ID })
 }
 
+// find goes by index: handing elements of this size about by value costs more than the search.
 func find[T any, K cmp.Ordered](list []T, key K, id func(*T) K) *T {
-	i, ok := slices.BinarySearchFunc(list, key, func(e T, k K) int { return cmp.Compare(id(&e), k) })
+	i, ok := sort.Find(len(list), func(i int) int { return cmp.Compare(key, id(&list[i])) })
 	if !ok {
 		return nil
 	}
