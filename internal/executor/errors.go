@@ -14,7 +14,7 @@ type StaleError struct {
 	Step     int
 	VM       fleet.VMID
 	Expected string // "host-a (pool-1), running"
-	Found    string // the same of what is, or "nowhere"
+	Found    string // the same of what is, or "nowhere: " and the driver's error
 }
 
 func (e *StaleError) Error() string {

@@ -130,3 +130,6 @@ func found(seen fleet.Observed) string {
 	}
 	return text
 }
+
+// nowhere says what is known of a VM that was not found: the driver may mean its host or a disk.
+func nowhere(err error) string { return "nowhere: " + err.Error() }

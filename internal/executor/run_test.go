@@ -149,7 +149,7 @@ func TestRefusesStalePlan(t *testing.T) {
 		{"moved by hand", "host-c (vda: host-a/ssd, vdb: san), running", func(f *sim.Fleet) { f.Teleport("vm-db", "host-c") }},
 		{"shut down", "host-a (vda: host-a/ssd, vdb: san), stopped", func(f *sim.Fleet) { f.SetPower("vm-db", fleet.Stopped) }},
 		{"suspended", "host-a (vda: host-a/ssd, vdb: san), suspended", func(f *sim.Fleet) { f.SetPower("vm-db", fleet.Suspended) }},
-		{"deleted", "nowhere", func(f *sim.Fleet) { f.Remove("vm-db") }},
+		{"deleted", "nowhere: find vm vm-db: not found", func(f *sim.Fleet) { f.Remove("vm-db") }},
 	} {
 		s := snapshot()
 		f, l, p := sim.New(s), &log{}, makePlan(s, moves()...)

@@ -38,7 +38,7 @@ func (confirm) next(ctx context.Context, s *step) (state, error) {
 	seen, err := s.locate(ctx)
 	switch {
 	case errors.Is(err, fleet.ErrNotFound):
-		return nil, s.stale(s.move.To, s.move.VM.Power, "nowhere")
+		return nil, s.stale(s.move.To, s.move.VM.Power, nowhere(err))
 	case ctx.Err() != nil:
 		return nil, s.cancelled(ctx)
 	case err != nil:
@@ -67,7 +67,7 @@ func (examine) next(ctx context.Context, s *step) (state, error) {
 	seen, err := s.settled(ctx)
 	switch {
 	case errors.Is(err, fleet.ErrNotFound):
-		return nil, s.stale(s.move.From, s.move.VM.Power, "nowhere")
+		return nil, s.stale(s.move.From, s.move.VM.Power, nowhere(err))
 	case ctx.Err() != nil:
 		return nil, s.cancelled(ctx)
 	case err != nil:
@@ -93,7 +93,7 @@ func (s *step) resume(ctx context.Context) (state, error) {
 	seen, err := s.locate(ctx)
 	switch {
 	case errors.Is(err, fleet.ErrNotFound):
-		return nil, s.stale(s.move.From, s.power, "nowhere")
+		return nil, s.stale(s.move.From, s.power, nowhere(err))
 	case ctx.Err() != nil:
 		return nil, s.cancelled(ctx)
 	case err != nil:
