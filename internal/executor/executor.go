@@ -21,6 +21,10 @@ type Mover interface {
 	Relocate(ctx context.Context, r fleet.Relocation, powerOn bool, progress func(done, total fleet.Bytes)) error
 }
 
+// MaxSteps is how many steps a plan may have to be applied: with two records a step and some more for failures it
+// fits into one journal.
+const MaxSteps = 250_000
+
 // Journal is where the run is written down. Append returns when the record is on disk.
 type Journal interface {
 	Append(record []byte) error
@@ -55,7 +59,7 @@ type Limits struct {
 	// Retries of a step after passing faults, Backoff before the first one, doubled up to MaxBackoff.
 	Retries             int
 	Backoff, MaxBackoff time.Duration
-	// Ask bounds one Locate or Precheck.
+	// Ask bounds one Locate or Precheck, and the wait for a VM that something else works on.
 	Ask time.Duration
 	// Step bounds one Relocate, apart from the copying: that is allowed a second for each CopyRate bytes.
 	Step     time.Duration
@@ -73,7 +77,7 @@ func DefaultLimits() Limits {
 	}
 }
 
-// Result says how far a run came. It is right whatever error comes with it.
+// Result says how far a run came. It is right whatever error comes with it, and empty with a *JournalError.
 type Result struct {
 	Done    []int `json:"done"`    // steps that this run brought to their end
 	Skipped []int `json:"skipped"` // steps that were done before it

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/berth-project/berth/fleet"
 )
@@ -46,8 +47,8 @@ func (s *step) locate(ctx context.Context) (fleet.Observed, error) {
 
 // settled asks until the VM is settled or the time for that is over, and returns what was seen last. A VM
 // that is not found is asked for again too: between two hosts it may be invisible for a moment.
-func (s *step) settled(ctx context.Context) (fleet.Observed, error) {
-	deadline := s.clock.Now().Add(s.limits.Settle)
+func (s *step) settled(ctx context.Context, limit time.Duration) (fleet.Observed, error) {
+	deadline := s.clock.Now().Add(limit)
 	for {
 		var seen fleet.Observed
 		err := s.bounded(ctx, func(ctx context.Context) (err error) {

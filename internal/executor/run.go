@@ -27,6 +27,12 @@ func Run(ctx context.Context, d Deps, p *plan.Plan) (Result, error) {
 	if r.progress, err = Status(d.Records, p); err != nil {
 		return r.result(), err
 	}
+	r.skipped, r.last = make([]bool, len(p.Steps)), map[fleet.VMID]int{}
+	for i, s := range r.progress.Steps {
+		if s.Phase != NotBegun {
+			r.last[s.VM] = i
+		}
+	}
 	if err := r.admit(); err != nil {
 		return r.result(), err
 	}
@@ -57,13 +63,18 @@ type run struct {
 	limits   Limits
 	clock    Clock
 	progress Progress // as the journal has it, kept up to date
-	skipped  []int
+	// last is the index of the last step of each VM that an earlier run began.
+	last    map[fleet.VMID]int
+	skipped []bool // by index: done by an earlier run, and left out by this one
 
 	reporting sync.Mutex
 }
 
 // admit refuses what can be refused before anything is done.
 func (r *run) admit() error {
+	if n := len(r.plan.Steps); n > MaxSteps {
+		return fmt.Errorf("apply plan %s: %d steps, expected at most %d", r.plan.ID, n, MaxSteps)
+	}
 	for i := range r.plan.Steps {
 		s := &r.plan.Steps[i]
 		if s.N != i+1 {
@@ -120,7 +131,7 @@ func (r *run) step(ctx context.Context, i int) error {
 	s.mover = r.deps.Movers(s.move.VM.Source)
 	var now state = examine{}
 	if r.progress.Steps[i].Phase == Done {
-		if r.movedLater(i) {
+		if r.last[s.move.VM.ID] > i { // moved on since: this place of it does not count any more
 			return s.skip()
 		}
 		now = confirm{}
@@ -133,19 +144,6 @@ func (r *run) step(ctx context.Context, i int) error {
 		now = next
 	}
 	return nil
-}
-
-// movedLater says whether a later step has begun to move the VM of the step at index i again.
-func (r *run) movedLater(i int) bool {
-	for j := i + 1; j < len(r.plan.Steps); j++ {
-		if r.progress.Steps[j].Phase == NotBegun {
-			return false
-		}
-		if r.plan.Steps[j].Move.VM.ID == r.plan.Steps[i].Move.VM.ID {
-			return true
-		}
-	}
-	return false
 }
 
 // append journals rec and applies it to the progress.
@@ -183,12 +181,13 @@ func (r *run) report(e Event) {
 
 func (r *run) result() Result {
 	var out Result
-	out.Skipped = r.skipped
-	for _, s := range r.progress.Steps {
+	for i, s := range r.progress.Steps {
 		switch {
 		case s.Phase != Done:
 			out.Remaining = append(out.Remaining, s.Step)
-		case !slices.Contains(r.skipped, s.Step):
+		case i < len(r.skipped) && r.skipped[i]:
+			out.Skipped = append(out.Skipped, s.Step)
+		default:
 			out.Done = append(out.Done, s.Step)
 		}
 	}

@@ -51,7 +51,7 @@ func (confirm) next(ctx context.Context, s *step) (state, error) {
 
 // skip leaves out a step that was done in an earlier run.
 func (s *step) skip() error {
-	s.skipped = append(s.skipped, s.index+1)
+	s.skipped[s.index] = true
 	s.tell(Event{Kind: StepSkipped})
 	return nil
 }
@@ -64,7 +64,8 @@ func (examine) next(ctx context.Context, s *step) (state, error) {
 		s.power = was.Power
 		return s.resume(ctx)
 	}
-	seen, err := s.settled(ctx)
+	// What works on the VM is not ours: a passing job may end, but there is no point in waiting for long.
+	seen, err := s.settled(ctx, s.limits.Ask)
 	switch {
 	case errors.Is(err, fleet.ErrNotFound):
 		return nil, s.stale(s.move.From, s.move.VM.Power, nowhere(err))
@@ -169,12 +170,16 @@ func (j judge) next(ctx context.Context, s *step) (state, error) {
 	if j.err != nil {
 		kind = fleet.KindOf(j.err)
 	}
-	ask, more := s.locate, s.acted <= s.limits.Retries
+	var seen fleet.Observed
+	var err error
+	more := s.acted <= s.limits.Retries
 	if kind == fleet.Unknown {
 		s.unknown++
-		ask, more = s.settled, s.unknown == 1
+		more = s.unknown == 1
+		seen, err = s.settled(asking, s.limits.Settle)
+	} else {
+		seen, err = s.locate(asking)
 	}
-	seen, err := ask(asking)
 	if err != nil {
 		return nil, s.lost("not to be seen", errors.Join(j.err, err))
 	}
