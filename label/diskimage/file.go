@@ -13,7 +13,8 @@ type File interface {
 
 // Replacer is a File whose whole content can be exchanged in one atomic, durable step (a temporary file,
 // fsync, rename, fsync of the folder; mode, owner, attributes and ACL kept). Text descriptors need it when
-// their length changes; a File without it is written in place with the content padded.
+// their length changes; a File without it, or whose Replace says errors.ErrUnsupported having touched nothing (a
+// file of several names), is written in place, in the steps of the Edit.
 type Replacer interface {
 	Replace(content []byte) error
 }

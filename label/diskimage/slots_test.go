@@ -254,3 +254,56 @@ func TestLives(t *testing.T) {
 		}
 	})
 }
+
+// TestRoom fills the descriptor up: a label is stored while the room that other tools need is left, at last in
+// slots that are just wide enough, and refused after that.
+func TestRoom(t *testing.T) {
+	t.Parallel()
+	for _, embedded := range []bool{true, false} {
+		limit := 10_239
+		if embedded {
+			limit = 9_727
+		}
+		const line = 476 // of a slot, with its line feed
+		for _, c := range []struct {
+			free  int // before the label
+			large bool
+			lines int // of each slot; 0: refused
+		}{
+			{5000, false, 2}, {4 * line, false, 2}, {4*line - 1, false, 1}, {2 * line, false, 1}, {2*line - 1, false, 0}, {0, false, 0},
+			{10 * line, true, 5}, {10*line - 1, true, 0},
+		} {
+			text := full(crash.StreamText(true), limit-c.free)
+			data := []byte(text)
+			if embedded {
+				data = crash.Stream(text, 20, 0)
+			}
+			m := mem(data)
+			if got := len(crash.DescriptorText(data)); got != limit-c.free {
+				t.Fatalf("descriptor of %d bytes, expected %d: the test is wrong", got, limit-c.free)
+			}
+			frame := crash.Small(t, binding(t, data), 1)
+			if c.large {
+				frame = crash.Large(t, binding(t, data), 1)
+			}
+			err := crash.Set(m, frame)
+			after := crash.DescriptorText(m.Data)
+			lines := strings.Count(after, "ddb.berth.a.")
+			if lines != c.lines || (c.lines == 0) != errors.Is(err, diskimage.ErrNoRoom) || c.lines > 0 && (err != nil || len(after) > limit) {
+				t.Errorf("embedded %v, %d bytes free: %d lines of %d bytes, %v, expected %d lines", embedded, c.free, lines, len(after), err, c.lines)
+			}
+		}
+	}
+}
+
+// full makes text exactly n bytes long.
+func full(text string, n int) string {
+	for len(text) < n {
+		more := min(n-len(text), 400)
+		if n-len(text)-more < 20 && n-len(text) > more {
+			more -= 20
+		}
+		text += "#" + strings.Repeat("x", more-2) + "\n"
+	}
+	return text
+}

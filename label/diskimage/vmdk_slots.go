@@ -21,9 +21,7 @@ const (
 	usualLines = 2
 )
 
-func alphabet() *base32.Encoding {
-	return base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
-}
+var alphabet = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 // slotLine is where a line stands in the text.
 type slotLine struct {
@@ -109,7 +107,7 @@ func (s *slot) judge(text []byte) {
 	content := make([]byte, s.room())
 	for i, l := range s.lines {
 		// Exactly lineChars characters and no padding: a value that decodes has exactly lineBytes.
-		if n, err := alphabet().Decode(content[i*lineBytes:(i+1)*lineBytes], text[l.valueFrom:l.valueTo]); err != nil || n != lineBytes {
+		if n, err := alphabet.Decode(content[i*lineBytes:(i+1)*lineBytes], text[l.valueFrom:l.valueTo]); err != nil || n != lineBytes {
 			s.empty = false
 			return
 		}
@@ -191,7 +189,7 @@ func encodeSlot(frame []byte, n int) [][]byte {
 	values := make([][]byte, n)
 	for i := range values {
 		values[i] = make([]byte, lineChars)
-		alphabet().Encode(values[i], content[i*lineBytes:(i+1)*lineBytes])
+		alphabet.Encode(values[i], content[i*lineBytes:(i+1)*lineBytes])
 	}
 	return values
 }
