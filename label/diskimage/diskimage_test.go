@@ -166,6 +166,7 @@ func TestSetRefuses(t *testing.T) {
 		"text behind a small area":    {put(crash.Stream(crash.StreamText(false), 2), 5*512, "SOMETHING ELSE"), diskimage.ErrNoRoom},
 		"full descriptor":             {[]byte(vmfs() + strings.Repeat("ddb.a = \"b\"\n", 800)), diskimage.ErrNoRoom},
 		"descriptor of 100,000 lines": {[]byte(vmfs() + strings.Repeat("#\n", 100_000)), diskimage.ErrNoRoom},
+		"text goes on behind area":    {put(crash.Stream(full(crash.StreamText(false), 1024), 2), 3*512, "x"), diskimage.ErrNoRoom},
 		"no extents":                  {[]byte("# Disk DescriptorFile\ncreateType=\"vmfs\"\n"), diskimage.ErrCorrupt},
 		"bad extent":                  {[]byte(strings.Replace(vmfs(), "RW 2048", "RW -1", 1)), diskimage.ErrCorrupt},
 		"huge extents":                {[]byte(strings.Replace(vmfs(), "RW 2048", "RW 17592186044415 FLAT \"a\"\nRW 17592186044415", 1)), diskimage.ErrCorrupt},

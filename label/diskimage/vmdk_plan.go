@@ -170,6 +170,9 @@ func (img *vmdkImage) append(e *Edit, body []byte, grow bool) error {
 	if err != nil {
 		return err
 	}
+	if len(free) > 0 && free[0] != 0 {
+		return fmt.Errorf("plan label: %w: the descriptor fills its area, and something follows it", ErrNoRoom)
+	}
 	if i := bytes.IndexFunc(free, foreign); i >= 0 {
 		return fmt.Errorf("plan label: %w: something lies at offset %d, behind the descriptor", ErrCorrupt, at+int64(i))
 	}
