@@ -166,19 +166,27 @@ type named struct {
 	parent *types.ManagedObjectReference
 }
 
-// identify gives each object its name as identifier, and the inventory path with it where a name comes twice.
+// identify gives each object its name as identifier, the inventory path with it where a name comes twice, and
+// the vCenter's own key with that where even the path does.
 func identify(t tree, list []named) map[types.ManagedObjectReference]string {
-	count := map[string]int{}
-	for _, n := range list {
-		count[clean(n.name)]++
+	forms := []func(named) string{
+		func(n named) string { return clean(n.name) },
+		func(n named) string { return clean(n.name) + " (" + t.path(clean(n.name), n.parent) + ")" },
+		func(n named) string {
+			return clean(n.name) + " (" + t.path(clean(n.name), n.parent) + ", " + n.ref.Value + ")"
+		},
 	}
 	ids := make(map[types.ManagedObjectReference]string, len(list))
-	for _, n := range list {
-		name := clean(n.name)
-		if count[name] > 1 {
-			name += " (" + t.path(name, n.parent) + ")"
+	for _, form := range forms {
+		count := map[string]int{}
+		for _, n := range list {
+			count[form(n)]++
 		}
-		ids[n.ref] = name
+		for _, n := range list {
+			if _, done := ids[n.ref]; !done && count[form(n)] == 1 {
+				ids[n.ref] = form(n)
+			}
+		}
 	}
 	return ids
 }

@@ -1,8 +1,6 @@
 package vsphere_test
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/vmware/govmomi/object"
@@ -66,16 +64,4 @@ func unregister(t *testing.T, s *vcsim.Server, vm string) {
 	if err := v.Unregister(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// TestFilesFollow looks at the datastores' folders themselves.
-func TestFilesFollow(t *testing.T) {
-	w := newWorld(t)
-	snap, err := w.Source.Observe(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = snap
-	_ = filepath.Join
-	_ = os.ReadFile
 }

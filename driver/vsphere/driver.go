@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"reflect"
 	"sync"
 	"time"
 
@@ -144,6 +145,7 @@ func (r *relogin) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 	if lerr := r.d.login(ctx, seen); lerr != nil {
 		return lerr
 	}
+	reflect.ValueOf(res).Elem().SetZero() // the decoder would leave the fault of the first answer in it
 	return r.next.RoundTrip(ctx, req, res)
 }
 

@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vmware/govmomi/vim25/types"
 	"go.uber.org/goleak"
 
 	"github.com/berth-project/berth/driver/vsphere"
+	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/internal/vcsim"
 )
 
@@ -101,4 +101,31 @@ func readFile(t *testing.T, s *vcsim.Server, datastore, name string) []byte {
 	return b
 }
 
-var _ = types.NewBool
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func observe(t *testing.T, d *vsphere.Driver) *fleet.Snapshot {
+	t.Helper()
+	s, err := d.Observe(t.Context())
+	must(t, err)
+	return s
+}
+
+// relocation of a VM to a host and one pool for all of its disks, as a plan would hold it.
+func relocation(t *testing.T, s *fleet.Snapshot, vm fleet.VMID, host fleet.HostID, pool fleet.PoolID, mode fleet.Mode) fleet.Relocation {
+	t.Helper()
+	v := s.VM(vm)
+	if v == nil || s.Host(host) == nil || s.Pool(pool) == nil {
+		t.Fatalf("no vm %s, host %s or pool %s", vm, host, pool)
+	}
+	r := fleet.Relocation{VM: *v, From: v.Place(), To: v.Place(), Mode: mode, FromHost: *s.Host(v.Host), ToHost: *s.Host(host), Pools: s.Pools}
+	r.To.Host = host
+	for i := range r.To.Disks {
+		r.To.Disks[i].Pool = pool
+	}
+	return r
+}

@@ -18,6 +18,7 @@ type gate struct {
 	next http.Handler
 
 	mu          sync.Mutex
+	requests    int
 	drop        int
 	dropPath    string
 	delay       time.Duration
@@ -39,6 +40,13 @@ func (s *Server) Delay(d time.Duration) {
 	s.gate.mu.Lock()
 	defer s.gate.mu.Unlock()
 	s.gate.delay, s.gate.release = d, make(chan struct{})
+}
+
+// Requests counts what was asked for over the network since Start.
+func (s *Server) Requests() int {
+	s.gate.mu.Lock()
+	defer s.gate.mu.Unlock()
+	return s.gate.requests
 }
 
 // IgnoreRange makes file access answer with the whole file whatever range was asked for.
@@ -77,6 +85,7 @@ func (g *gate) open() {
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
+	g.requests++
 	drop := g.drop > 0 && strings.HasPrefix(r.URL.Path, g.dropPath)
 	if drop {
 		g.drop--
