@@ -55,7 +55,7 @@ func (s *state) overfull(h hostIx) string {
 		return plan.ConstraintCPU
 	case host.memory > host.facts.Memory:
 		return plan.ConstraintMemory
-	case host.queued > 0 && !s.packs(host, h, nil):
+	case len(host.queued) > 0 && !s.packs(host, h, nil):
 		return plan.ConstraintNICQueues
 	}
 	return ""

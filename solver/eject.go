@@ -6,6 +6,7 @@ import (
 
 	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/plan"
+	"github.com/berth-project/berth/policy"
 )
 
 // Bounds of the search for room: hosts looked at and tried, successes compared, units that leave one host, and
@@ -29,6 +30,7 @@ type eviction struct {
 // and of equal priority those that are wrong or above their need where they are. The cheapest of a few hosts
 // is taken. It says whether u was placed.
 func (x *search) eject(u *unit, avoid hostIx, why func(vmIx, place) string) bool {
+	x.refused = x.refused[:0]
 	var best []eviction
 	var to place
 	wins := 0
@@ -100,17 +102,14 @@ func (x *search) ejectable(u *unit, avoid hostIx) []hostIx {
 		consider(h)
 	}
 	seen := 0
-	var queue []int32
-	for _, b := range x.ranked(u) {
-		queue = x.index.buckets[b.at].walk(-maxTotal, -maxTotal, queue, func(h hostIx) bool {
+	x.ranked(u, func(b *bucket, _ points) bool {
+		x.queue = b.walk(amount{cpu: -maxTotal, memory: -maxTotal}, x.queue, func(h hostIx) bool {
 			consider(h)
 			seen++
 			return seen >= maxEjectScan || len(out) >= maxEjectHosts
 		})
-		if seen >= maxEjectScan || len(out) >= maxEjectHosts {
-			break
-		}
-	}
+		return seen >= maxEjectScan || len(out) >= maxEjectHosts
+	})
 	return out
 }
 
@@ -204,11 +203,46 @@ func (x *search) firstToGo(u *unit, list []unitIx, short func(*unit) int64, q qu
 		return cmp.Or(cmp.Compare(m, n), cmp.Compare(a, b))
 	})
 	for _, i := range list[:min(len(list), maxEjectAsked)] {
-		if p, ok := x.find(&x.units[i], q, x.opts.Seed); ok {
+		v := &x.units[i]
+		mine := x.shape(v)
+		if slices.ContainsFunc(x.refused, mine.needsAll) {
+			continue
+		}
+		if p, ok := x.find(v, q, x.opts.Seed); ok {
 			return eviction{i, p}, true
 		}
+		x.refused = append(x.refused, mine)
 	}
 	return eviction{}, false
+}
+
+// shape is what makes a unit hard to place. While room is made for one unit, another that needs as much as
+// one that found no place is not asked.
+type shape struct {
+	server, pool policy.Rank
+	security     int
+	cpu          fleet.MilliCPU
+	memory, used fleet.Bytes
+	class        fleet.NICClass
+	queues       fleet.Queues
+}
+
+func (s *state) shape(u *unit) shape {
+	out := shape{server: u.server, security: u.security, cpu: u.cpu, memory: u.memory, class: u.class, queues: u.queues}
+	for _, i := range u.vms {
+		v := &s.vms[i]
+		for n := range v.disks {
+			out.pool = max(out.pool, v.need.Disks[n].Tier)
+			out.used += v.snap.Disks[n].Used
+		}
+	}
+	return out
+}
+
+// needsAll says whether a needs of everything at least what b does.
+func (a shape) needsAll(b shape) bool {
+	return a.server >= b.server && a.pool >= b.pool && a.security >= b.security && a.cpu >= b.cpu && a.memory >= b.memory &&
+		a.used >= b.used && a.class >= b.class && a.queues >= b.queues
 }
 
 // rivals lists the units of u's spread groups that are in the way on h.

@@ -12,13 +12,18 @@ import (
 
 // index finds hosts by what is fixed of them (source, tier, security class, shared pools: a bucket) and by
 // what is free on them (a tree over the hosts of a bucket), without looking at every host.
-type index struct{ buckets []bucket }
+type index struct {
+	buckets []bucket
+	bySrc   map[fleet.SourceID][]int // buckets of a source, lowest tier first
+	byPool  map[poolIx][]int         // buckets whose hosts share a pool
+}
 
 type bucket struct {
 	source   fleet.SourceID
 	tier     policy.Rank
 	security int
-	shared   []poolIx // pools that several hosts reach, and all hosts of the bucket do
+	shared   []poolIx    // pools that several hosts reach, and all hosts of the bucket do
+	local    policy.Rank // highest tier of a pool that one host of the bucket has for itself
 	hosts    []hostIx
 	tree     []treeNode // 1-based heap order; leaves from len/2
 }
@@ -27,11 +32,24 @@ type bucket struct {
 type treeNode struct {
 	cpu    fleet.MilliCPU
 	memory fleet.Bytes
-	score  int64 // headroom
+	score  int64                               // headroom
+	queues [fleet.MaxNICClass + 1]fleet.Queues // left on NICs of the class or above
+}
+
+// amount is what a host must have free at least to be looked at.
+type amount struct {
+	cpu    fleet.MilliCPU
+	memory fleet.Bytes
+	class  fleet.NICClass
+	queues fleet.Queues
+}
+
+func (n *treeNode) has(a amount) bool {
+	return n.cpu >= a.cpu && n.memory >= a.memory && (a.queues == 0 || n.queues[0] >= a.queues && n.queues[a.class] >= a.queues)
 }
 
 func newIndex(s *state) index {
-	var ix index
+	ix := index{bySrc: map[fleet.SourceID][]int{}, byPool: map[poolIx][]int{}}
 	byKey := map[string]int{}
 	for i := range s.hosts {
 		h := &s.hosts[i]
@@ -56,28 +74,64 @@ func newIndex(s *state) index {
 		}
 		h.bucket, h.slot = b, len(ix.buckets[b].hosts)
 		ix.buckets[b].hosts = append(ix.buckets[b].hosts, hostIx(i)) //nolint:gosec // fewer hosts than 2^31
+		for _, p := range h.pools {
+			if len(s.pools[p].hosts) == 1 {
+				ix.buckets[b].local = max(ix.buckets[b].local, s.pools[p].facts.Tier)
+			}
+		}
 	}
+	ix.plant(s)
+	return ix
+}
+
+// plant orders the buckets and grows their trees.
+func (ix *index) plant(s *state) {
 	for i := range ix.buckets {
 		b := &ix.buckets[i]
+		ix.bySrc[b.source] = append(ix.bySrc[b.source], i)
+		for _, p := range b.shared {
+			ix.byPool[p] = append(ix.byPool[p], i)
+		}
 		n := 1
 		for n < len(b.hosts) {
 			n *= 2
 		}
-		b.tree = slices.Repeat([]treeNode{{-1, -1, -1 << 62}}, 2*n)
+		b.tree = slices.Repeat([]treeNode{{cpu: -1 << 62, memory: -1 << 62, score: -1 << 62}}, 2*n)
 		for j, h := range b.hosts {
-			b.tree[n+j] = leaf(&s.hosts[h])
+			b.tree[n+j] = s.leaf(&s.hosts[h])
 		}
 		for j := n - 1; j > 0; j-- {
-			b.tree[j] = join(b.tree[2*j], b.tree[2*j+1])
+			b.tree[j] = join(&b.tree[2*j], &b.tree[2*j+1])
 		}
 	}
-	return ix
+	for _, list := range ix.bySrc {
+		slices.SortStableFunc(list, func(a, b int) int { return cmp.Compare(ix.buckets[a].tier, ix.buckets[b].tier) })
+	}
 }
 
-func leaf(h *hostState) treeNode { return treeNode{h.freeCPU(), h.freeMemory(), h.headroom()} }
+func (s *state) leaf(h *hostState) treeNode {
+	n := treeNode{cpu: h.freeCPU(), memory: h.freeMemory(), score: h.headroom()}
+	for i := range h.snap.NICs {
+		nic := &h.snap.NICs[i]
+		for c := range h.class(nic) + 1 {
+			n.queues[c] += nic.Queues
+		}
+	}
+	for _, i := range h.queued {
+		v := &s.vms[i]
+		for c := range v.need.NICClass + 1 {
+			n.queues[c] -= v.need.Queues
+		}
+	}
+	return n
+}
 
-func join(a, b treeNode) treeNode {
-	return treeNode{max(a.cpu, b.cpu), max(a.memory, b.memory), max(a.score, b.score)}
+func join(a, b *treeNode) treeNode {
+	n := treeNode{cpu: max(a.cpu, b.cpu), memory: max(a.memory, b.memory), score: max(a.score, b.score)}
+	for c := range n.queues {
+		n.queues[c] = max(a.queues[c], b.queues[c])
+	}
+	return n
 }
 
 func (ix *index) update(s *state, h hostIx) {
@@ -87,18 +141,17 @@ func (ix *index) update(s *state, h hostIx) {
 	}
 	b := &ix.buckets[host.bucket]
 	i := len(b.tree)/2 + host.slot
-	b.tree[i] = leaf(host)
+	b.tree[i] = s.leaf(host)
 	for i /= 2; i > 0; i /= 2 {
-		b.tree[i] = join(b.tree[2*i], b.tree[2*i+1])
+		b.tree[i] = join(&b.tree[2*i], &b.tree[2*i+1])
 	}
 }
 
-// walk calls visit with the hosts of b that have cpu and memory free, those with most headroom first, until
+// walk calls visit with the hosts of b that have the amount a free, those with most headroom first, until
 // visit says stop. The queue is handed in to be used again.
-func (b *bucket) walk(cpu fleet.MilliCPU, memory fleet.Bytes, queue []int32, visit func(hostIx) (stop bool)) []int32 {
+func (b *bucket) walk(a amount, queue []int32, visit func(hostIx) (stop bool)) []int32 {
 	queue = queue[:0]
-	fits := func(n int32) bool { return b.tree[n].cpu >= cpu && b.tree[n].memory >= memory }
-	if fits(1) {
+	if b.tree[1].has(a) {
 		queue = append(queue, 1)
 	}
 	half := int32(len(b.tree) / 2) //nolint:gosec // at most twice the hosts
@@ -115,7 +168,7 @@ func (b *bucket) walk(cpu fleet.MilliCPU, memory fleet.Bytes, queue []int32, vis
 			continue
 		}
 		for _, c := range [2]int32{2 * n, 2*n + 1} {
-			if fits(c) {
+			if b.tree[c].has(a) {
 				queue = append(queue, c)
 				b.rise(queue)
 			}

@@ -148,25 +148,31 @@ func (s *state) conflicts(u *unit, n int, h hostIx) bool {
 
 // packs says whether the queues of all on h and of u can be reserved.
 func (s *state) packs(host *hostState, h hostIx, u *unit) bool {
-	var needs []plan.QueueNeed
-	for _, i := range host.vms {
-		if n := s.vms[i].need; n.Queues > 0 {
-			needs = append(needs, plan.QueueNeed{Class: n.NICClass, Queues: n.Queues})
-		}
+	needs, rooms := s.needs[:0], s.rooms[:0]
+	var need, room fleet.Queues
+	for i := range host.snap.NICs {
+		n := &host.snap.NICs[i]
+		rooms = append(rooms, plan.QueueRoom{Class: host.class(n), Free: n.Queues})
+		room += n.Queues
+	}
+	add := func(v *vmState) {
+		needs = append(needs, plan.QueueNeed{Class: v.need.NICClass, Queues: v.need.Queues})
+		need += v.need.Queues
 	}
 	if u != nil {
 		for _, i := range u.vms {
 			if v := &s.vms[i]; v.host != h && v.need.Queues > 0 {
-				needs = append(needs, plan.QueueNeed{Class: v.need.NICClass, Queues: v.need.Queues})
+				add(v)
 			}
 		}
 	}
-	rooms := make([]plan.QueueRoom, len(host.snap.NICs))
-	for i := range rooms {
-		n := &host.snap.NICs[i]
-		rooms[i] = plan.QueueRoom{Class: host.class(n), Free: n.Queues}
+	for _, i := range host.queued {
+		if add(&s.vms[i]); need > room {
+			break
+		}
 	}
-	return plan.PackQueues(rooms, needs)
+	s.needs, s.rooms = needs, rooms
+	return need <= room && plan.PackQueues(rooms, needs)
 }
 
 // fit gives the cheapest way to place u on h, or the first constraint that refuses it.
@@ -239,7 +245,7 @@ func (s *state) softCost(v *vmState, h hostIx, disks []poolIx) points {
 }
 
 // enoughPlaces is how many legal places a search compares before it takes the best of them.
-const enoughPlaces = 48
+const enoughPlaces = 16
 
 // find gives the cheapest legal place of u, or says that there is none. Buckets are looked at in the order
 // of what they cost at least; among equal costs the host with most headroom wins, then the seed, then the
@@ -270,35 +276,52 @@ func (s *state) find(u *unit, q query, seed uint64) (place, bool) {
 		}
 		return best, found > 0
 	}
-	var queue []int32
-	for _, b := range s.ranked(u) {
-		if b.least >= q.limit || found > 0 && (b.least > best.cost || found >= enoughPlaces && b.least == best.cost) {
-			break
+	least := u.least()
+	s.ranked(u, func(b *bucket, floor points) bool {
+		if floor >= q.limit || found > 0 && (floor > best.cost || found >= enoughPlaces && floor == best.cost) {
+			return true
+		}
+		if !s.stores(u, b) {
+			return false
 		}
 		before := found
-		queue = s.index.buckets[b.at].walk(u.leastCPU(), u.leastMemory(), queue, func(h hostIx) bool {
+		s.queue = b.walk(least, s.queue, func(h hostIx) bool {
 			if !slices.Contains(own, h) {
 				consider(h)
 			}
 			return found-before >= enoughPlaces
 		})
-	}
+		return false
+	})
 	return best, found > 0
 }
 
-// leastCPU and leastMemory are what a host must have free; a need of nothing is met by an over-full host.
-func (u *unit) leastCPU() fleet.MilliCPU {
+// least is what a host must have free; a need of nothing is met by an over-full host.
+func (u *unit) least() amount {
+	a := amount{cpu: u.cpu, memory: u.memory, class: u.class, queues: u.queues}
 	if u.cpu == 0 {
-		return -maxTotal
+		a.cpu = -maxTotal
 	}
-	return u.cpu
+	if u.memory == 0 {
+		a.memory = -maxTotal
+	}
+	return a
 }
 
-func (u *unit) leastMemory() fleet.Bytes {
-	if u.memory == 0 {
-		return -maxTotal
+// stores says whether each disk of u could lie in a pool of b, as far as that is alike for all its hosts.
+func (s *state) stores(u *unit, b *bucket) bool {
+	for _, i := range u.vms {
+		v := &s.vms[i]
+		for n, at := range v.disks {
+			need, used := max(v.need.Disks[n].Tier, 0), v.snap.Disks[n].Used
+			if b.local < need && !slices.ContainsFunc(b.shared, func(p poolIx) bool {
+				return s.pools[p].facts.Tier >= need && (p == at || s.room(p) >= used)
+			}) {
+				return false
+			}
+		}
 	}
-	return u.memory
+	return true
 }
 
 func (s *state) better(a, b place, seed uint64) bool {
@@ -328,22 +351,59 @@ func (s *state) ownHosts(u *unit) []hostIx {
 	return hosts
 }
 
+// ranked calls visit with the buckets that may hold u, those that cost least at least first, until visit
+// says stop. Where none of u's disks can stay the tier alone makes the difference, so that only the buckets
+// that share a pool with u have to be sorted in.
+func (s *state) ranked(u *unit, visit func(b *bucket, floor points) (stop bool)) {
+	source := s.vms[u.vms[0]].snap.Source
+	near := s.near(u, source)
+	usable := func(b *bucket) bool {
+		return b.source == source && b.tier >= max(u.server, 0) && b.security >= u.security
+	}
+	next := func(floor points) bool {
+		for len(near) > 0 && near[0].floor <= floor {
+			n := near[0]
+			near = near[1:]
+			if b := &s.index.buckets[n.at]; usable(b) && visit(b, n.floor) {
+				return true
+			}
+		}
+		return false
+	}
+	sorted := slices.Clone(near)
+	for _, i := range s.index.bySrc[source] {
+		b := &s.index.buckets[i]
+		if !usable(b) || slices.ContainsFunc(sorted, func(n ranking) bool { return n.at == i }) {
+			continue
+		}
+		floor := s.least(u, b)
+		if next(floor) || visit(b, floor) {
+			return
+		}
+	}
+	next(1 << 62)
+}
+
 // ranking is a bucket and what a place in it costs at least, hosts that VMs of the unit are on apart.
 type ranking struct {
 	at    int
-	least points
+	floor points
 }
 
-func (s *state) ranked(u *unit) []ranking {
-	source := s.vms[u.vms[0]].snap.Source
-	out := make([]ranking, 0, len(s.index.buckets))
-	for i := range s.index.buckets {
-		b := &s.index.buckets[i]
-		if b.source == source && b.tier >= max(u.server, 0) && b.security >= u.security {
-			out = append(out, ranking{i, s.least(u, b)})
+// near ranks the buckets whose hosts reach a pool that u is on.
+func (s *state) near(u *unit, source fleet.SourceID) []ranking {
+	var out []ranking
+	for _, i := range u.vms {
+		for _, p := range s.vms[i].disks {
+			for _, at := range s.index.byPool[p] {
+				b := &s.index.buckets[at]
+				if b.source == source && !slices.ContainsFunc(out, func(n ranking) bool { return n.at == at }) {
+					out = append(out, ranking{at, s.least(u, b)})
+				}
+			}
 		}
 	}
-	slices.SortFunc(out, func(a, b ranking) int { return cmp.Or(cmp.Compare(a.least, b.least), cmp.Compare(a.at, b.at)) })
+	slices.SortFunc(out, func(a, b ranking) int { return cmp.Or(cmp.Compare(a.floor, b.floor), cmp.Compare(a.at, b.at)) })
 	return out
 }
 

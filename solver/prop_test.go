@@ -220,10 +220,14 @@ func brokenVM(p *policy.Problem, id fleet.VMID, need policy.Requirement) bool {
 	}
 	var cpu fleet.MilliCPU
 	var memory fleet.Bytes
+	var queues []plan.QueueNeed
 	for _, o := range p.Snapshot.VMs {
 		if o.Host == v.Host {
 			cpu += o.CPU
 			memory += o.Memory
+			if n := p.VMs[o.ID]; n.Queues > 0 {
+				queues = append(queues, plan.QueueNeed{Class: n.NICClass, Queues: n.Queues})
+			}
 		}
 		if g := need.SpreadGroup; g != "" && o.ID != id && p.VMs[o.ID].SpreadGroup == g {
 			oh := p.Snapshot.Host(o.Host)
@@ -234,7 +238,11 @@ func brokenVM(p *policy.Problem, id fleet.VMID, need policy.Requirement) bool {
 			}
 		}
 	}
-	return cpu > facts.CPU || memory > facts.Memory
+	var rooms []plan.QueueRoom
+	for _, n := range h.NICs {
+		rooms = append(rooms, plan.QueueRoom{Class: n.Class, Free: n.Queues})
+	}
+	return cpu > facts.CPU || memory > facts.Memory || !plan.PackQueues(rooms, queues)
 }
 
 // TestNoOneGivesWayToALowerPriority holds every step against the state it runs in: a VM that moves for

@@ -185,7 +185,7 @@ func (x *search) unparted(why map[vmIx]string) {
 		kept := map[domainKey]domainCount{}
 		for _, i := range list {
 			v := &x.vms[i]
-			if v.unit != none && x.near(kept, v) {
+			if v.unit != none && x.nearKept(kept, v) {
 				if _, ok := why[i]; !ok {
 					why[i] = x.whySpread(i, place{})
 				}
@@ -204,7 +204,7 @@ func (x *search) unparted(why map[vmIx]string) {
 	}
 }
 
-func (s *state) near(kept map[domainKey]domainCount, v *vmState) bool {
+func (s *state) nearKept(kept map[domainKey]domainCount, v *vmState) bool {
 	for k := range kinds {
 		c := kept[domainKey{v.spread, k, s.hosts[v.host].domains[k]}]
 		if c.all > 0 && v.kind == k || c.asking > 0 {

@@ -54,7 +54,8 @@ type search struct {
 	version int
 	failed  map[unitIx]int
 	stuck   map[unitIx]int
-	stopped bool // by MaxSteps or Stop
+	refused []shape // of units that found no place while room is made for one
+	stopped bool    // by MaxSteps or Stop
 }
 
 func newSearch(s *state, opts Options) *search {

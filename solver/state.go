@@ -38,8 +38,11 @@ type state struct {
 	spread  map[domainKey]domainCount
 	members [][]vmIx
 	log     []move
-	added   []fleet.Bytes // scratch of assign, by pool; zero between calls
-	alone   []*unit       // by VM: the VM as a unit of its own, made when first asked for
+	added   []fleet.Bytes    // scratch of assign, by pool; zero between calls
+	alone   []*unit          // by VM: the VM as a unit of its own, made when first asked for
+	needs   []plan.QueueNeed // scratch of packs, as rooms
+	rooms   []plan.QueueRoom
+	queue   []int32 // scratch of bucket.walk
 }
 
 type hostState struct {
@@ -47,8 +50,8 @@ type hostState struct {
 	facts   policy.HostFacts
 	cpu     fleet.MilliCPU // promised
 	memory  fleet.Bytes    // promised
-	queued  int            // VMs on it that need queues
 	vms     []vmIx         // sorted
+	queued  []vmIx         // those of them that need queues, sorted
 	pools   []poolIx       // sorted
 	domains [3]int32       // by kind
 	open    bool           // reachable and not in maintenance
@@ -84,7 +87,8 @@ type unit struct {
 	memory   fleet.Bytes
 	server   policy.Rank // the highest need of its VMs, as security
 	security int
-	queues   bool
+	queues   fleet.Queues // the largest need of its VMs, and the class of that one
+	class    fleet.NICClass
 	// anchor is the host where held VMs of the group are, or none; torn says that they are on several, so that
 	// the group cannot be together anywhere.
 	anchor hostIx
@@ -282,7 +286,9 @@ func (u *unit) add(i vmIx, v *vmState) {
 	u.memory += v.snap.Memory
 	u.server = max(u.server, v.need.Server)
 	u.security = max(u.security, v.need.Security)
-	u.queues = u.queues || v.need.Queues > 0
+	if v.need.Queues > u.queues {
+		u.queues, u.class = v.need.Queues, v.need.NICClass
+	}
 }
 
 // enter and leave keep a host's sums and the domains' counts; the index is touched by shift alone.
@@ -290,10 +296,9 @@ func (s *state) enter(i vmIx, h hostIx) {
 	v, host := &s.vms[i], &s.hosts[h]
 	host.cpu += v.snap.CPU
 	host.memory += v.snap.Memory
-	at, _ := slices.BinarySearch(host.vms, i)
-	host.vms = slices.Insert(host.vms, at, i)
+	host.vms = insert(host.vms, i)
 	if v.need.Queues > 0 {
-		host.queued++
+		host.queued = insert(host.queued, i)
 	}
 	s.count(v, host, 1)
 }
@@ -302,12 +307,21 @@ func (s *state) leave(i vmIx, h hostIx) {
 	v, host := &s.vms[i], &s.hosts[h]
 	host.cpu -= v.snap.CPU
 	host.memory -= v.snap.Memory
-	at, _ := slices.BinarySearch(host.vms, i)
-	host.vms = slices.Delete(host.vms, at, at+1)
+	host.vms = remove(host.vms, i)
 	if v.need.Queues > 0 {
-		host.queued--
+		host.queued = remove(host.queued, i)
 	}
 	s.count(v, host, -1)
+}
+
+func insert(list []vmIx, i vmIx) []vmIx {
+	at, _ := slices.BinarySearch(list, i)
+	return slices.Insert(list, at, i)
+}
+
+func remove(list []vmIx, i vmIx) []vmIx {
+	at, _ := slices.BinarySearch(list, i)
+	return slices.Delete(list, at, at+1)
 }
 
 func (s *state) count(v *vmState, h *hostState, by int32) {
