@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"strconv"
@@ -49,8 +50,10 @@ func Main(ctx context.Context, args []string, env Env) int {
 	root.SetIn(env.In)
 	root.SetOut(a.out)
 	root.SetErr(env.Err)
+	log.SetOutput(io.Discard) // what libraries log on their own is no diagnosis of ours
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once: everything is journalled
 	err := root.ExecuteContext(ctx)
 	if ferr := a.out.Flush(); ferr != nil {
 		err = errors.Join(err, errors.New("write standard output: "+ferr.Error()))

@@ -184,9 +184,10 @@ func wrongVMs(p *policy.Problem, pl *plan.Plan, applied *appliedView) []fleet.VM
 		bad[o.VM] = !o.AsPlanned
 	}
 	var out []fleet.VMID
+	j := newJudge(p)
 	for i := range p.Snapshot.VMs {
 		vm := &p.Snapshot.VMs[i]
-		if bad[vm.ID] || !judge(p, vm).right && !excused[vm.ID] {
+		if bad[vm.ID] || len(j.wrong(vm)) > 0 && !excused[vm.ID] {
 			out = append(out, vm.ID)
 		}
 	}

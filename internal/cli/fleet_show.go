@@ -116,6 +116,7 @@ func newFleetView(p *policy.Problem) *fleetView {
 	for _, src := range s.Sources {
 		v.Sources = append(v.Sources, sourceView{src.ID, src.Kind, src.Reachable, src.NativeBalancer})
 	}
+	j := newJudge(p)
 	used := map[fleet.HostID]*hostView{}
 	for i := range s.Hosts {
 		h := &s.Hosts[i]
@@ -128,7 +129,7 @@ func newFleetView(p *policy.Problem) *fleetView {
 			u.MemoryUsed += vm.Memory
 			u.VMs++
 		}
-		v.addVM(p, vm)
+		v.addVM(j, vm)
 	}
 	for i := range s.Hosts {
 		h, f := &s.Hosts[i], p.Hosts[s.Hosts[i].ID]
@@ -136,7 +137,7 @@ func newFleetView(p *policy.Problem) *fleetView {
 		v.Hosts = append(v.Hosts, hostView{
 			ID: h.ID, Source: h.Source, Tier: tierName(p.ServerTiers, f.Tier), Rule: f.Rule,
 			CPU: f.CPU, CPUUsed: u.CPUUsed, Memory: f.Memory, MemoryUsed: u.MemoryUsed,
-			NICClass: bestNIC(p, h.ID), VMs: u.VMs, Maintenance: h.Maintenance, Unreachable: h.Unreachable,
+			NICClass: bestNIC(p, h), VMs: u.VMs, Maintenance: h.Maintenance, Unreachable: h.Unreachable,
 		})
 	}
 	for i := range s.Pools {
@@ -149,11 +150,12 @@ func newFleetView(p *policy.Problem) *fleetView {
 	return v
 }
 
-func (v *fleetView) addVM(p *policy.Problem, vm *fleet.VM) {
-	req, j := p.VMs[vm.ID], judge(p, vm)
+func (v *fleetView) addVM(j *judge, vm *fleet.VM) {
+	p := j.p
+	req, wrong := p.VMs[vm.ID], j.wrong(vm)
 	out := vmView{
 		ID: vm.ID, Level: req.Level, Asked: req.Asked, Trust: trustOf(vm), Host: vm.Host, Power: vm.Power,
-		Disks: []diskView{}, Right: j.right, Why: append([]string{}, j.why...), Hold: plan.HoldReason(p, vm),
+		Disks: []diskView{}, Right: len(wrong) == 0, Why: append([]string{}, wrong...), Hold: plan.HoldReason(p, vm),
 		Notes: append([]string{}, req.Notes...),
 	}
 	for i, d := range vm.Disks {

@@ -99,7 +99,9 @@ func (l *lines) describe(e executor.Event) string {
 type bars struct {
 	*lines
 	box *mpb.Progress
-	bar *mpb.Bar
+	bar *mpb.Bar // of the step under way; nil: none
+	// total of bar. A bar that was made with a total would end by itself and no longer obey SetTotal.
+	total int64
 }
 
 func (b *bars) event(e executor.Event) {
@@ -108,14 +110,15 @@ func (b *bars) event(e executor.Event) {
 		b.start(e)
 	case executor.StepProgress:
 		if b.bar != nil && e.Total > 0 {
-			b.bar.SetTotal(int64(e.Total), false)
-			b.bar.SetCurrent(min(int64(e.Done), int64(e.Total)-1)) // complete is said by StepFinished
+			b.total = int64(e.Total)
+			b.bar.SetTotal(b.total, false)
+			b.bar.SetCurrent(min(int64(e.Done), b.total))
 		}
 	case executor.StepFinished, executor.StepSkipped:
 		if b.bar == nil {
 			b.start(e)
 		}
-		b.bar.SetTotal(-1, true)
+		b.bar.SetTotal(b.total, true)
 		b.bar = nil
 	case executor.StepStopped:
 		b.drop()
@@ -126,9 +129,11 @@ func (b *bars) event(e executor.Event) {
 
 func (b *bars) start(e executor.Event) {
 	b.drop()
-	b.bar = b.box.AddBar(max(1, int64(b.plan.Steps[e.Step-1].Bytes)),
+	b.total = max(1, int64(b.plan.Steps[e.Step-1].Bytes))
+	b.bar = b.box.AddBar(0,
 		mpb.PrependDecorators(decor.Name(cleanLine(b.title(e)), decor.WC{C: decor.DindentRight | decor.DextraSpace})),
 		mpb.AppendDecorators(decor.OnComplete(decor.Percentage(decor.WC{W: 5}), " done")))
+	b.bar.SetTotal(b.total, false)
 }
 
 func (b *bars) drop() {
