@@ -130,7 +130,7 @@ func readDomain(l *golibvirt.Libvirt, h *host, dom golibvirt.Domain, pools []poo
 		}
 		doc = e.live
 		kind, _, _, _, _, _, _, _, _, _, _, _, err := l.DomainGetJobInfo(dom) //nolint:dogsled // the library's signature
-		if err != nil && !hasCode(err, golibvirt.ErrNoSupport, golibvirt.ErrOperationInvalid) {
+		if err != nil && !hasCode(err, golibvirt.ErrNoSupport, golibvirt.ErrOperationInvalid, golibvirt.ErrOperationUnsupported) {
 			return nil, err
 		}
 		k := golibvirt.DomainJobType(kind)

@@ -42,7 +42,7 @@ func (h *host) jobStats(ctx context.Context, dom golibvirt.Domain) (running bool
 		kind, _, _, total, done, _, _, _, _, _, _, _, err := l.DomainGetJobInfo(dom) //nolint:dogsled // the library's signature
 		return stats{kind, done, total}, err
 	})
-	if hasCode(err, golibvirt.ErrNoDomain, golibvirt.ErrOperationInvalid) {
+	if hasCode(err, golibvirt.ErrNoDomain, golibvirt.ErrOperationInvalid, golibvirt.ErrOperationUnsupported) {
 		return false, 0, 0, nil
 	}
 	k := golibvirt.DomainJobType(s.kind)
