@@ -25,7 +25,7 @@ type gate struct {
 	ignoreRange bool
 	opened      bool
 	release     chan struct{}
-	sessions    map[string]bool // cookies seen on the SDK's path; false: expired
+	sessions    map[string]bool // keys that logins were answered with; false: expired
 }
 
 // DropRequests cuts the connection of the next n requests whose path begins with prefix.
@@ -110,28 +110,39 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case ignore:
 		r.Header.Del("Range")
 	}
+	if strings.HasPrefix(r.URL.Path, "/sdk") {
+		w = &learner{ResponseWriter: w, gate: g}
+	}
 	g.next.ServeHTTP(w, r)
+}
+
+// learner notes the session of a login before the client can see it.
+type learner struct {
+	http.ResponseWriter
+	gate *gate
+}
+
+func (l *learner) WriteHeader(status int) {
+	l.gate.learn((&http.Response{Header: l.Header()}).Cookies())
+	l.ResponseWriter.WriteHeader(status)
+}
+
+// learn notes the session that a login was answered with.
+func (g *gate) learn(cookies []*http.Cookie) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range cookies {
+		if _, known := g.sessions[c.Value]; c.Name == soap.SessionCookieName && c.Value != "" && !known {
+			g.sessions[c.Value] = true
+		}
+	}
 }
 
 // admit says whether r may pass. The caller holds g.mu.
 func (g *gate) admit(r *http.Request) bool {
 	cookie, err := r.Cookie(soap.SessionCookieName)
-	switch {
-	case strings.HasPrefix(r.URL.Path, "/sdk"):
-		if _, known := g.sessions[cookieValue(cookie)]; err == nil && !known {
-			g.sessions[cookie.Value] = true
-		}
-		return true
-	case strings.HasPrefix(r.URL.Path, "/folder/"):
+	if strings.HasPrefix(r.URL.Path, "/folder/") {
 		return err == nil && g.sessions[cookie.Value]
-	default:
-		return true
 	}
-}
-
-func cookieValue(c *http.Cookie) string {
-	if c == nil {
-		return ""
-	}
-	return c.Value
+	return true
 }

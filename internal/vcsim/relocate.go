@@ -35,6 +35,13 @@ func (s *Server) FailRelocate(fault types.BaseMethodFault, percent int32) {
 	s.fail = append(s.fail, failure{fault, percent})
 }
 
+// OnRelocate has f called at the start of every relocation, with the VM's lock held.
+func (s *Server) OnRelocate(f func(*simulator.VirtualMachine)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hook = f
+}
+
 // handle gives RelocateVM_Task to a machine; everything else goes to the simulator's own objects, which
 // assert their own types in many places and so must stay in the registry. After this the simulator asks the
 // session for m.This and would find the plain VM again: a reference that no registry knows keeps it from that. The
@@ -79,6 +86,7 @@ func (s *Server) run(task *simulator.Task, vm *simulator.VirtualMachine, spec ty
 		fail = &s.fail[0]
 		s.fail = s.fail[1:]
 	}
+	hook := s.hook
 	s.mu.Unlock()
 	if taken {
 		s.finish(task, &types.TaskInProgress{Task: task.Self})
@@ -91,7 +99,12 @@ func (s *Server) run(task *simulator.Task, vm *simulator.VirtualMachine, spec ty
 	}()
 	ctx := s.own()
 	var fault types.BaseMethodFault
-	s.change(vm.Self, func(mo.Reference) { _, fault = s.intend(ctx, vm, spec) })
+	ctx.Map.WithLock(ctx, vm, func() {
+		if hook != nil {
+			hook(vm)
+		}
+		_, fault = s.intend(ctx, vm, spec)
+	})
 	if fault != nil {
 		s.finish(task, fault)
 		return

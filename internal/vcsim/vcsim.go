@@ -125,6 +125,7 @@ type Server struct {
 	mu   sync.Mutex
 	busy map[types.ManagedObjectReference]bool
 	fail []failure
+	hook func(*simulator.VirtualMachine)
 }
 
 // Start builds the vCenter of spec and serves it until Close.
