@@ -304,3 +304,51 @@ func TestReplaceKilled(t *testing.T) {
 		t.Errorf("walk: %v, %v, expected the image alone", files, err)
 	}
 }
+
+// TestReplaceOrder watches the system calls of a replacement: what a power cut leaves is whole only when the new file
+// is synced before the rename, and the folder after it.
+func TestReplaceOrder(t *testing.T) {
+	if path := os.Getenv("BERTH_TEST_ORDER"); path != "" {
+		f := openWrite(t, path)
+		if err := f.Replace([]byte("new")); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Parallel()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("strace is not installed")
+	}
+	folder := t.TempDir()
+	path := write(t, filepath.Join(folder, "a.vmdk"), "old")
+	trace := filepath.Join(t.TempDir(), "trace")
+	cmd := exec.CommandContext(t.Context(), strace, "-f", "-y", "-e", "trace=pwrite64,fsync,rename,renameat,renameat2", "-o", trace,
+		os.Args[0], "-test.run", "^TestReplaceOrder$")
+	cmd.Env = append(os.Environ(), "BERTH_TEST_ORDER="+path)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if strings.Contains(string(out), "PTRACE") || strings.Contains(string(out), "ptrace") {
+			t.Skipf("processes cannot be traced here: %s", out)
+		}
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var calls []string
+	for line := range strings.Lines(content(t, trace)) {
+		for call, where := range map[string]string{"pwrite64(": tempName, "fsync(": folder, "rename": tempName} {
+			if strings.Contains(line, call) && strings.Contains(line, where) {
+				what := "folder"
+				if strings.Contains(line, tempName) {
+					what = "file"
+				}
+				calls = append(calls, strings.Trim(call, "(64p")+" "+what)
+			}
+		}
+	}
+	want := []string{"write file", "fsync file", "rename file", "fsync folder"}
+	if !slices.Equal(calls, want) {
+		t.Errorf("calls %v, expected %v\n%s", calls, want, content(t, trace))
+	}
+}
+
+// tempName is how names of temporary files begin.
+const tempName = ".berth-"

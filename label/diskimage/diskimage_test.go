@@ -290,6 +290,18 @@ func TestApplyFails(t *testing.T) {
 	}
 }
 
+// TestRemoveFails: a disk that drops the clearing of the lines is noticed, though the label itself is gone.
+func TestRemoveFails(t *testing.T) {
+	t.Parallel()
+	m := mem(stream())
+	if err := crash.Set(m, crash.Small(t, binding(t, m.Data), 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := crash.Remove(&broken{Mem: *m, left: 1, lies: true}); err == nil {
+		t.Error("no error")
+	}
+}
+
 // TestBoundedMemory: what a hostile image claims does not decide how much memory is used.
 func TestBoundedMemory(t *testing.T) {
 	t.Parallel()
