@@ -46,7 +46,10 @@ func newWorld(t *testing.T) *drivertest.World {
 			}[kind], 40)
 			return true
 		},
-		Gone: func(t *testing.T, vm fleet.VMID) { unregister(t, s, string(vm)) },
+		Gone: func(t *testing.T, vm fleet.VMID) {
+			t.Helper()
+			unregister(t, s, string(vm))
+		},
 	}
 }
 

@@ -51,26 +51,26 @@ func TestDisksOnTwoPools(t *testing.T) {
 func TestPrecheckReasons(t *testing.T) {
 	for _, tc := range []struct {
 		name string
-		prep func(*testing.T, *vcsim.Server)
+		prep func(*vcsim.Server) error
 		edit func(*fleet.Relocation)
 		want string
 		kind fleet.ErrorKind
 	}{
 		{name: "fine"},
-		{name: "maintenance", prep: func(t *testing.T, s *vcsim.Server) { must(t, s.Maintenance("host-b", true)) }, want: "maintenance"},
-		{name: "lost host", prep: func(t *testing.T, s *vcsim.Server) {
-			must(t, s.Connection("host-b", types.HostSystemConnectionStateDisconnected))
+		{name: "maintenance", prep: func(s *vcsim.Server) error { return s.Maintenance("host-b", true) }, want: "maintenance"},
+		{name: "lost host", prep: func(s *vcsim.Server) error {
+			return s.Connection("host-b", types.HostSystemConnectionStateDisconnected)
 		}, want: "disconnected"},
-		{name: "full pool", prep: func(t *testing.T, s *vcsim.Server) { must(t, s.Fill("nvme-1", 49<<30)) }, want: "49 GiB are free, 50 GiB needed"},
-		{name: "suspended", prep: func(t *testing.T, s *vcsim.Server) {
-			must(t, s.Edit("vm-db", func(vm *simulator.VirtualMachine) {
+		{name: "full pool", prep: func(s *vcsim.Server) error { return s.Fill("nvme-1", 49<<30) }, want: "49 GiB are free, 50 GiB needed"},
+		{name: "suspended", prep: func(s *vcsim.Server) error {
+			return s.Edit("vm-db", func(vm *simulator.VirtualMachine) {
 				vm.Runtime.PowerState = types.VirtualMachinePowerStateSuspended
-			}))
+			})
 		}, want: "suspended"},
 		{name: "network", edit: func(r *fleet.Relocation) { r.VM.VNICs[0].Network = "backup-lan" }, want: "backup-lan"},
 		{name: "out of reach", edit: func(r *fleet.Relocation) { r.ToHost.Ref = "" }, want: "no host"},
-		{name: "snapshots", prep: func(t *testing.T, s *vcsim.Server) {
-			must(t, s.Edit("vm-db", func(vm *simulator.VirtualMachine) { vm.Snapshot = &types.VirtualMachineSnapshotInfo{} }))
+		{name: "snapshots", prep: func(s *vcsim.Server) error {
+			return s.Edit("vm-db", func(vm *simulator.VirtualMachine) { vm.Snapshot = &types.VirtualMachineSnapshotInfo{} })
 		}, edit: func(r *fleet.Relocation) { r.To.Disks[1].Pool = "hdd-1" }, want: "snapshots"},
 		{name: "details missing", edit: func(r *fleet.Relocation) { r.Pools = nil }, want: "no details of pool"},
 		{name: "other host's details", edit: func(r *fleet.Relocation) { r.ToHost.ID = "host-c" }, want: "details"},
@@ -81,7 +81,7 @@ func TestPrecheckReasons(t *testing.T) {
 			srv, d := world(t)
 			r := relocation(t, observe(t, d), "vm-db", "host-b", "nvme-1", fleet.Live)
 			if tc.prep != nil {
-				tc.prep(t, srv)
+				must(t, tc.prep(srv))
 			}
 			if tc.edit != nil {
 				tc.edit(&r)

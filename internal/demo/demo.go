@@ -69,17 +69,17 @@ func Start(ctx context.Context, dir string) (*World, error) {
 }
 
 func newFolder(dir string) error {
-	if err := os.MkdirAll(filepath.Join(dir, "datastores"), 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
-	if len(entries) > 1 {
+	if len(entries) > 0 {
 		return fmt.Errorf("folder %s is not empty", dir)
 	}
-	return nil
+	return os.Mkdir(filepath.Join(dir, "datastores"), 0o755)
 }
 
 // Close stops the vCenter. The files under dir stay.

@@ -43,7 +43,7 @@ func vcenter(dir string) vcsim.Spec {
 	}
 	all := []string{"nvme-1", "nvme-2", "ssd-1", "ssd-2", "hdd-1", "hdd-2"}
 	spec := vcsim.Spec{
-		Dir: dir, TLS: true, Tagging: true, CopyTime: 600 * time.Millisecond,
+		Dir: dir, TLS: true, Tagging: true, CopyTime: time.Second,
 		Clusters: []vcsim.Cluster{{Name: "gold"}, {Name: "silver"}, {Name: "bronze"}},
 		Hosts: []vcsim.Host{
 			host("gold-1", "gold", 32, 128, nics("i40en", 25000, 16), all...),

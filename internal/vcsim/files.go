@@ -208,9 +208,8 @@ func readDescriptor(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxDescriptor))
-	return string(b), err
+	return string(b), errors.Join(err, f.Close())
 }
 
 // backingNames lists the file names of a backing and its parents.
