@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/label"
@@ -211,7 +212,9 @@ func (a *args) vm(p *policy.Problem, id fleet.VMID) {
 			Format: "vmdk", Size: fleet.Bytes(gib) * fleet.GiB, Used: fleet.Bytes(gib) * fleet.GiB, Label: fleet.Label{Trust: fleet.TrustNone},
 		}
 		if level != "bronze" {
-			d.Label = fleet.Label{Trust: fleet.TrustSigned, Issuer: "ops", Document: &label.Document{Level: level, Serial: 1}}
+			d.Label = fleet.Label{Trust: fleet.TrustSigned, Issuer: "ops", Document: &label.Document{
+				Level: level, Serial: 1, Issued: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+			}}
 			d.Label.Document.Disk.Size = d.Size
 		}
 		if chain != "" {
