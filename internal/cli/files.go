@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 )
@@ -13,16 +14,16 @@ import (
 func readFile(path string, limit int64) ([]byte, error) {
 	st, err := os.Stat(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", path, bare(err))
 	}
 	if !st.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: is a %s, expected a file", path, fileKind(st.Mode()))
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", path, bare(err))
 	}
-	defer func() { _ = f.Close() }()
+	defer closeQuietly(f)
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -80,9 +81,10 @@ func writeFileAtomic(path string, data []byte, mode os.FileMode, exclusive bool)
 		return writeSpecial(path, data) // -o /dev/stdout, -o >(process)
 	}
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".berth-*.tmp")
+	name := filepath.Join(dir, fmt.Sprintf(".berth-%d-%d.tmp", os.Getpid(), rand.Uint64()))
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode) // the umask counts
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", path, bare(err))
 	}
 	defer func() {
 		if err != nil {
@@ -90,7 +92,7 @@ func writeFileAtomic(path string, data []byte, mode os.FileMode, exclusive bool)
 		}
 	}()
 	_, err = io.Copy(f, bytes.NewReader(data))
-	err = errors.Join(err, f.Chmod(mode), f.Sync())
+	err = errors.Join(err, f.Sync())
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}

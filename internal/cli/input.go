@@ -23,8 +23,6 @@ func (in *fleetInput) flags(cmd *cobra.Command) {
 	f.StringVar(&in.config, "config", "", "look at the sources in `FILE` (default: berth.yaml, see docs/cli.md)")
 	f.StringVar(&in.from, "from", "", "take the fleet from a snapshot in `FILE` (berth fleet export); - is standard input")
 	f.StringVar(&in.trust, "trust", "", "trust the keys in `FILE` (default: $BERTH_TRUST, the configuration's, trust.yaml)")
-	cmd.MarkFlagsMutuallyExclusive("config", "from")
-	cmd.MarkFlagsMutuallyExclusive("from", "trust")
 }
 
 func (in *fleetInput) policyFlag(cmd *cobra.Command) {
@@ -40,6 +38,9 @@ type situation struct {
 
 // loadSnapshot reads the snapshot from a file, or takes the inventory of the configured sources.
 func (a *app) loadSnapshot(ctx context.Context, in *fleetInput) (*fleet.Snapshot, *config, error) {
+	if in.from != "" && (in.config != "" || in.trust != "") {
+		return nil, nil, usagef("--from excludes --config and --trust: a snapshot holds what was seen and verified when it was taken")
+	}
 	if in.from != "" {
 		s, err := a.readSnapshot(in.from)
 		return s, nil, err

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -118,7 +119,11 @@ func walkPath(p string, recursive bool, yield func(entry) bool) bool {
 	if !recursive {
 		return yield(entry{path: p, err: errIsFolder})
 	}
+	dot := p == "." || strings.HasPrefix(p, "./") // kept as find(1) does: no path then begins with "-"
 	err = filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
+		if dot {
+			path = "./" + path
+		}
 		if err != nil {
 			if !yield(entry{path: path, err: bare(err)}) {
 				return fs.SkipAll

@@ -106,7 +106,7 @@ func readCredentials(path string) (vsphere.Credentials, error) {
 func readSecret(path string, limit int64) ([]byte, error) {
 	st, err := os.Stat(path)
 	if err != nil {
-		return nil, inputError(fmt.Errorf("read secret: %w", err), "")
+		return nil, inputError(fmt.Errorf("read secret %s: %w", path, bare(err)), "")
 	}
 	if loose := st.Mode().Perm() & 0o077; loose != 0 {
 		return nil, &cliError{code: codeRefused,
