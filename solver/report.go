@@ -115,8 +115,8 @@ func (x *search) unplaced() []plan.Unplaced {
 	out := make([]plan.Unplaced, 0, len(vms))
 	for _, i := range vms {
 		v := &x.vms[i]
-		refused := x.refusals(&x.units[v.unit], x.staying(i))
-		out = append(out, plan.Unplaced{VM: v.snap.ID, Level: v.need.Level, Reason: why[i] + "; " + x.verdict(refused), Refused: refused})
+		refused, lack := x.refusals(&x.units[v.unit], x.staying(i))
+		out = append(out, plan.Unplaced{VM: v.snap.ID, Level: v.need.Level, Reason: why[i] + "; " + x.verdict(refused) + lack, Refused: refused})
 	}
 	return out
 }
@@ -225,10 +225,11 @@ var order = []string{
 	plan.ConstraintMode,
 }
 
-// refusals counts the hosts by the first constraint that refuses u there, most frequent first. own refuses
-// the host where u is.
-func (s *state) refusals(u *unit, own string) []plan.RefusedHost {
+// refusals counts the hosts by the first constraint that refuses u there, most frequent first, and names the
+// host that lacks least of CPU and memory: what u waits for. own refuses the host where u is.
+func (s *state) refusals(u *unit, own string) ([]plan.RefusedHost, string) {
 	by := make([]plan.RefusedHost, len(order))
+	nearest, least := hostIx(none), 0.0
 	for i := range s.hosts {
 		h := hostIx(i) //nolint:gosec // fewer hosts than 2^31
 		r := own
@@ -239,6 +240,11 @@ func (s *state) refusals(u *unit, own string) []plan.RefusedHost {
 		if n < 0 {
 			continue // legal: the budget ended before it was used
 		}
+		if (r == plan.ConstraintCPU || r == plan.ConstraintMemory) && h != s.vms[u.vms[0]].host {
+			if l := s.lack(u, h); nearest == none || l < least {
+				nearest, least = h, l
+			}
+		}
 		by[n].Constraint = r
 		by[n].Count++
 		if len(by[n].Hosts) < maxNamed {
@@ -247,7 +253,20 @@ func (s *state) refusals(u *unit, own string) []plan.RefusedHost {
 	}
 	by = slices.DeleteFunc(by, func(r plan.RefusedHost) bool { return r.Count == 0 })
 	slices.SortStableFunc(by, func(a, b plan.RefusedHost) int { return cmp.Compare(b.Count, a.Count) })
-	return by
+	if nearest == none {
+		return by, ""
+	}
+	host := &s.hosts[nearest]
+	return by, fmt.Sprintf("; nearest is %s with %s CPU and %s free, %s CPU and %s are needed", host.snap.ID,
+		max(host.freeCPU(), 0), fleet.FormatBytes(max(host.freeMemory(), 0)), u.cpu, fleet.FormatBytes(u.memory))
+}
+
+// lack is the larger share of u's need of CPU or memory that h has not.
+func (s *state) lack(u *unit, h hostIx) float64 {
+	host := &s.hosts[h]
+	cpu := float64(u.cpu-host.freeCPU()) / float64(max(u.cpu, 1))
+	memory := float64(u.memory-host.freeMemory()) / float64(max(u.memory, 1))
+	return max(cpu, memory)
 }
 
 // verdict joins refusals into a clause.
