@@ -42,7 +42,7 @@ func OpenWrite(path string) (*File, error) {
 	}
 	f.writable = true
 	if err := f.lock(); err != nil {
-		_ = f.f.Close() // the lock's error says it all
+		_ = f.Close() // the lock's error says it all
 		return nil, err
 	}
 	return f, nil
@@ -139,4 +139,9 @@ func (f *File) Size() int64 { return f.size }
 func (f *File) Path() string { return f.path }
 
 // Close releases the locks and closes the file.
-func (f *File) Close() error { return f.f.Close() }
+func (f *File) Close() error {
+	if f.writable {
+		return errors.Join(releaseLock(f.f), f.f.Close())
+	}
+	return f.f.Close()
+}

@@ -63,6 +63,16 @@ func holdLock(file *os.File, path string) error {
 	return &LockedError{Path: path, Reason: reason}
 }
 
+// releaseLock unlocks before the file is closed: a process that is being forked at this moment has the same file
+// description open until it executes, and would keep the lock for as long.
+func releaseLock(file *os.File) error {
+	lk := unix.Flock_t{Type: unix.F_UNLCK, Whence: io.SeekStart, Start: lockFrom, Len: lockLen}
+	if err := retry(func() error { return unix.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &lk) }); err != nil {
+		return &os.PathError{Op: "unlock image", Path: file.Name(), Err: err}
+	}
+	return nil
+}
+
 // holder says what is known of a lock's owner. An open file description's lock names no process.
 func holder(lk *unix.Flock_t) string {
 	who := "another program"

@@ -96,12 +96,11 @@ func TestKeepsQEMUOut(t *testing.T) {
 func TestLockedByOthers(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		lk   unix.Flock_t
-		free bool
+		lk unix.Flock_t
 	}{
-		"write lock on byte 0": {unix.Flock_t{Type: unix.F_WRLCK, Len: 1}, false},
-		"read lock far off":    {unix.Flock_t{Type: unix.F_RDLCK, Start: 1 << 40, Len: 1}, false},
-		"read lock on 103":     {unix.Flock_t{Type: unix.F_RDLCK, Start: 103, Len: 1}, false},
+		"write lock on byte 0": {unix.Flock_t{Type: unix.F_WRLCK, Len: 1}},
+		"read lock far off":    {unix.Flock_t{Type: unix.F_RDLCK, Start: 1 << 40, Len: 1}},
+		"read lock on 103":     {unix.Flock_t{Type: unix.F_RDLCK, Start: 103, Len: 1}},
 	} {
 		path := write(t, filepath.Join(t.TempDir(), "a.vmdk"), "old")
 		other, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -114,6 +113,10 @@ func TestLockedByOthers(t *testing.T) {
 		var locked *dir.LockedError
 		if _, err := dir.OpenWrite(path); !errors.As(err, &locked) {
 			t.Errorf("%s: error %v, expected LockedError", name, err)
+		}
+		c.lk.Type = unix.F_UNLCK // closing alone would not do while another test forks
+		if err := unix.FcntlFlock(other.Fd(), unix.F_OFD_SETLK, &c.lk); err != nil {
+			t.Fatal(err)
 		}
 		if err := other.Close(); err != nil {
 			t.Fatal(err)
