@@ -200,9 +200,9 @@ func (a *app) section(title string) {
 	}
 }
 
-// text runs print unless the output is JSON.
-func (d *demoRun) text(print func()) {
+// text runs show unless the output is JSON.
+func (d *demoRun) text(show func()) {
 	if !d.app.json {
-		print()
+		show()
 	}
 }

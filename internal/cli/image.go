@@ -42,9 +42,9 @@ type outcome struct {
 	note string // for -v
 }
 
-// eachImage runs work on every selected image and emits the outcomes in order. print is called for outcomes
+// eachImage runs work on every selected image and emits the outcomes in order. show is called for outcomes
 // without an error. It returns the tally.
-func (a *app) eachImage(ctx context.Context, s *selection, op string, work func(entry) outcome, print func(*outcome)) (tally, error) {
+func (a *app) eachImage(ctx context.Context, s *selection, op string, work func(entry) outcome, show func(*outcome)) (tally, error) {
 	var t tally
 	emit := func(o outcome) {
 		switch {
@@ -60,7 +60,7 @@ func (a *app) eachImage(ctx context.Context, s *selection, op string, work func(
 			a.detail("%s: %s", o.line.Path, o.note)
 		}
 		t.add(o.code)
-		print(&o)
+		show(&o)
 	}
 	guarded := func(e entry) outcome {
 		o := outcome{line: imageLine{Path: e.path}, err: e.err}

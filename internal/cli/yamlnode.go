@@ -123,7 +123,7 @@ func (f yamlFile) boolean(dst *bool, what string) field {
 	}
 }
 
-// list calls read for each of at most most items.
+// list calls read for each of at most as many items as most says.
 func (f yamlFile) list(what string, most int, read func(i int, n *yaml.Node) error) field {
 	return func(n *yaml.Node) error {
 		if n.Kind != yaml.SequenceNode {

@@ -149,11 +149,11 @@ func imageCmd(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: image KIND FILE")
 	}
-	make, ok := images()[args[0]]
+	content, ok := images()[args[0]]
 	if !ok {
 		ts.Fatalf("image: no kind %q", args[0])
 	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[1]), make(), 0o640))
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), content(), 0o640))
 }
 
 // vcenterCmd starts the demo's vCenter in this process and points berth to it by the environment.
