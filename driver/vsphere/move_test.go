@@ -33,6 +33,25 @@ func TestFilesFollow(t *testing.T) {
 	}
 }
 
+// TestLabelIsKept: a vCenter that writes the descriptor anew at the target loses the label's lines; they are put back.
+func TestLabelIsKept(t *testing.T) {
+	for _, prefix := range []string{"", "ddb.berth.", "ddb.berth.a.01"} {
+		t.Run("loses "+prefix, func(t *testing.T) {
+			srv, d := world(t)
+			label := "ddb.berth.a.00 = \"abc\"\nddb.berth.a.01 = \"def\"\n"
+			name := filepath.Join(srv.Folder("ssd-1"), "vm-db/vm-db.vmdk")
+			before := append(readFile(t, srv, "ssd-1", "vm-db/vm-db.vmdk"), label...)
+			must(t, os.WriteFile(name, before, 0o644))
+			srv.LoseLines(prefix)
+			r := relocation(t, observe(t, d), "vm-db", "host-b", "nvme-1", fleet.Live)
+			must(t, d.Relocate(t.Context(), r, true, nil))
+			if got := readFile(t, srv, "nvme-1", "vm-db/vm-db.vmdk"); !bytes.Equal(got, before) {
+				t.Errorf("after the move:\n%s", got)
+			}
+		})
+	}
+}
+
 // TestDisksOnTwoPools: each disk goes where the relocation says, not all with the first.
 func TestDisksOnTwoPools(t *testing.T) {
 	srv, d := world(t)

@@ -47,8 +47,8 @@ func valid(r *fleet.Relocation) error {
 	if r.ToHost.ID != r.To.Host {
 		return fmt.Errorf("target host is %q, but its details are of %q", r.To.Host, r.ToHost.ID)
 	}
-	if len(r.To.Disks) != len(r.VM.Disks) {
-		return fmt.Errorf("%d disks have a target, expected %d", len(r.To.Disks), len(r.VM.Disks))
+	if len(r.To.Disks) != len(r.VM.Disks) || len(r.From.Disks) != len(r.VM.Disks) {
+		return fmt.Errorf("%d disks have a target and %d a source, expected %d", len(r.To.Disks), len(r.From.Disks), len(r.VM.Disks))
 	}
 	for i, dp := range r.To.Disks {
 		if dp.Disk != r.VM.Disks[i].ID {

@@ -109,6 +109,7 @@ func (m *move) relocate(ctx context.Context, st *state) error {
 	if err != nil {
 		return notFoundOr(m.op, err)
 	}
+	labels := m.readLabels(ctx, st)
 	res, err := methods.RelocateVM_Task(ctx, m.d.vim, &types.RelocateVM_Task{This: st.vm.Self, Spec: *spec})
 	if err != nil {
 		return changeError(m.op, err)
@@ -116,7 +117,7 @@ func (m *move) relocate(ctx context.Context, st *state) error {
 	if err := m.d.wait(ctx, res.Returnval, m.meter.percent); err != nil && !errors.Is(err, errTaskGone) {
 		return changeError(m.op, err)
 	}
-	return nil
+	return m.keepLabels(ctx, labels)
 }
 
 // spec names everything: the host, the datastore of the home, and that of each disk.

@@ -224,13 +224,16 @@ func backing(b types.BaseVirtualDeviceBackingInfo) (layers []layer, rdm bool) {
 	return layers, false
 }
 
+// diskID is a disk's device key, which stays the same over moves.
+func diskID(x *types.VirtualDisk) fleet.DiskID { return fleet.DiskID(strconv.Itoa(int(x.Key))) }
+
 // diskPlaces lists the virtual disks of a device list with the datastore that each lies on.
 func diskPlaces(devices []types.BaseVirtualDevice) map[fleet.DiskID]types.ManagedObjectReference {
 	out := map[fleet.DiskID]types.ManagedObjectReference{}
 	for _, dev := range object.VirtualDeviceList(devices).SelectByType((*types.VirtualDisk)(nil)) {
 		x := dev.(*types.VirtualDisk)
 		if layers, _ := backing(x.Backing); len(layers) > 0 {
-			out[fleet.DiskID(strconv.Itoa(int(x.Key)))] = layers[0].store
+			out[diskID(x)] = layers[0].store
 		}
 	}
 	return out

@@ -265,7 +265,7 @@ func (s *Server) rebacked(b types.BaseVirtualDeviceBackingInfo, names map[string
 
 // commit renames the files and then changes every property. The caller holds the VM's lock.
 func (s *Server) commit(ctx *simulator.Context, vm *simulator.VirtualMachine, in *intent) types.BaseMethodFault {
-	if err := renameAll(in.renames); err != nil {
+	if err := errors.Join(renameAll(in.renames), s.loseLines(in)); err != nil {
 		return &types.FileFault{File: err.Error()}
 	}
 	devices := slices.Clone(vm.Config.Hardware.Device)
@@ -297,6 +297,37 @@ func (s *Server) commit(ctx *simulator.Context, vm *simulator.VirtualMachine, in
 	vm.LayoutEx.File = nil
 	if fault := vm.RefreshStorageInfo(ctx, &types.RefreshStorageInfo{This: vm.Self}).Fault(); fault != nil {
 		return &types.SystemErrorFault{Reason: fault.String}
+	}
+	return nil
+}
+
+// LoseLines makes every later relocation drop the lines with prefix from the descriptors that it moves, as a
+// vCenter might that writes them anew.
+func (s *Server) LoseLines(prefix string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lose = prefix
+}
+
+func (s *Server) loseLines(in *intent) error {
+	s.mu.Lock()
+	prefix := s.lose
+	s.mu.Unlock()
+	if prefix == "" {
+		return nil
+	}
+	for _, to := range in.names {
+		var p object.DatastorePath
+		p.FromString(to)
+		local := filepath.Join(s.Folder(p.Datastore), p.Path)
+		text, err := readDescriptor(local)
+		if err != nil {
+			return err
+		}
+		lines := slices.DeleteFunc(strings.SplitAfter(text, "\n"), func(l string) bool { return strings.HasPrefix(l, prefix) })
+		if err := os.WriteFile(local, []byte(strings.Join(lines, "")), 0o644); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -12,7 +12,7 @@
 //   - The task takes Spec.CopyTime, with progress, without holding the VM's lock: properties can be read
 //     meanwhile, and CancelTask stops it with the VM where it was.
 //   - The datastores' file access (/folder) asks for a session cookie, as a vCenter does.
-//   - Faults for tests: FailRelocate, DropRequests, Delay, IgnoreRange, ExpireSessions, Fill; and the simulator's own
+//   - Faults for tests: FailRelocate, LoseLines, DropRequests, Delay, IgnoreRange, ExpireSessions, Fill; and the simulator's own
 //     fault rules through Service.AddFaultRule.
 //
 // Everything else is the simulator's own, with its limits: there is no MigrateVM_Task, no NetIOC, and
@@ -120,12 +120,14 @@ type Server struct {
 	http   *simulator.Server
 	gate   gate
 	closed chan struct{}
+	once   sync.Once
 	tasks  sync.WaitGroup
 
 	mu   sync.Mutex
 	busy map[types.ManagedObjectReference]bool
 	fail []failure
 	hook func(*simulator.VirtualMachine)
+	lose string
 }
 
 // Start builds the vCenter of spec and serves it until Close.
@@ -190,7 +192,9 @@ func (s *Server) Thumbprint() string {
 func (s *Server) Folder(datastore string) string { return filepath.Join(s.spec.Dir, datastore) }
 
 // Close stops the server and waits for its tasks. The datastores' files stay.
-func (s *Server) Close() {
+func (s *Server) Close() { s.once.Do(s.close) }
+
+func (s *Server) close() {
 	close(s.closed)
 	s.gate.open()
 	s.http.CloseClientConnections()

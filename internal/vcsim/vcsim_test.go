@@ -280,45 +280,39 @@ func TestRelocateKeepsStrangers(t *testing.T) {
 
 func TestRelocateRefuses(t *testing.T) {
 	for _, tc := range []struct {
-		name string
-		prep func(*testing.T, *Server)
-		spec func(*testing.T, *Server) types.VirtualMachineRelocateSpec
-		want types.BaseMethodFault
+		name              string
+		prep              func(*Server) error
+		host, pool, store string // names; pool: the host whose root pool it is; empty: not given
+		want              types.BaseMethodFault
 	}{
-		{"maintenance", func(t *testing.T, s *Server) { must(t, s.Maintenance("host-b", true)) },
-			func(t *testing.T, s *Server) types.VirtualMachineRelocateSpec {
-				return types.VirtualMachineRelocateSpec{Host: ref(t, s, "HostSystem", "host-b")}
-			}, &types.InvalidHostState{}},
-		{"not connected", func(t *testing.T, s *Server) {
-			must(t, s.Connection("host-b", types.HostSystemConnectionStateNotResponding))
-		}, func(t *testing.T, s *Server) types.VirtualMachineRelocateSpec {
-			return types.VirtualMachineRelocateSpec{Host: ref(t, s, "HostSystem", "host-b")}
-		}, &types.HostNotConnected{}},
-		{"datastore out of reach", nil, func(t *testing.T, s *Server) types.VirtualMachineRelocateSpec {
-			return types.VirtualMachineRelocateSpec{
-				Host: ref(t, s, "HostSystem", "host-c"), Pool: root(t, s, "host-c"), Datastore: ref(t, s, "Datastore", "nvme-1"),
-			}
-		}, &types.DatastoreNotWritableOnHost{}},
-		{"no room", func(t *testing.T, s *Server) { must(t, s.Fill("nvme-1", gib)) },
-			func(t *testing.T, s *Server) types.VirtualMachineRelocateSpec {
-				return types.VirtualMachineRelocateSpec{Datastore: ref(t, s, "Datastore", "nvme-1")}
-			}, &types.NoDiskSpace{}},
-		{"pool of another cluster", nil, func(t *testing.T, s *Server) types.VirtualMachineRelocateSpec {
-			return types.VirtualMachineRelocateSpec{Host: ref(t, s, "HostSystem", "host-c")}
-		}, &types.InvalidArgument{}},
-		{"made to fail", func(_ *testing.T, s *Server) { s.FailRelocate(&types.MigrationFault{}, 50) },
-			func(t *testing.T, s *Server) types.VirtualMachineRelocateSpec {
-				return types.VirtualMachineRelocateSpec{Host: ref(t, s, "HostSystem", "host-b"), Datastore: ref(t, s, "Datastore", "nvme-1")}
-			}, &types.MigrationFault{}},
+		{name: "maintenance", prep: func(s *Server) error { return s.Maintenance("host-b", true) }, host: "host-b", want: &types.InvalidHostState{}},
+		{name: "not connected", prep: func(s *Server) error {
+			return s.Connection("host-b", types.HostSystemConnectionStateNotResponding)
+		}, host: "host-b", want: &types.HostNotConnected{}},
+		{name: "datastore out of reach", host: "host-c", pool: "host-c", store: "nvme-1", want: &types.DatastoreNotWritableOnHost{}},
+		{name: "no room", prep: func(s *Server) error { return s.Fill("nvme-1", gib) }, store: "nvme-1", want: &types.NoDiskSpace{}},
+		{name: "pool of another cluster", host: "host-c", want: &types.InvalidArgument{}},
+		{name: "made to fail", prep: func(s *Server) error { s.FailRelocate(&types.MigrationFault{}, 50); return nil },
+			host: "host-b", store: "nvme-1", want: &types.MigrationFault{}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := start(t, nil)
 			if tc.prep != nil {
-				tc.prep(t, s)
+				must(t, tc.prep(s))
+			}
+			var spec types.VirtualMachineRelocateSpec
+			if tc.host != "" {
+				spec.Host = ref(t, s, "HostSystem", tc.host)
+			}
+			if tc.pool != "" {
+				spec.Pool = root(t, s, tc.pool)
+			}
+			if tc.store != "" {
+				spec.Datastore = ref(t, s, "Datastore", tc.store)
 			}
 			before := files(t, s, "ssd-1")
 			c := client(t, s)
-			err := relocate(t, s, c, tc.spec(t, s))
+			err := relocate(t, s, c, spec)
 			if !fault.Is(err, tc.want) {
 				t.Errorf("%v, expected %T", err, tc.want)
 			}
