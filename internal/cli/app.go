@@ -36,6 +36,8 @@ type app struct {
 	out     *bufio.Writer
 	json    bool
 	verbose bool
+	// commandLine is what was typed after "berth", quoted for a shell.
+	commandLine string
 	// outTTY and errTTY say whether a person reads the stream; colour also wants no NO_COLOR.
 	outTTY, errTTY bool
 	colour         bool
@@ -45,6 +47,7 @@ type app struct {
 // Main runs the command line args (without the program's name) and returns the exit code.
 func Main(ctx context.Context, args []string, env Env) int {
 	a := newApp(env)
+	a.commandLine = shellQuote(args)
 	root := a.rootCommand()
 	root.SetArgs(args)
 	root.SetIn(env.In)
@@ -63,6 +66,18 @@ func Main(ctx context.Context, args []string, env Env) int {
 	}
 	a.report(err)
 	return codeOf(err)
+}
+
+// shellQuote joins args so that a shell reads them as they are.
+func shellQuote(args []string) string {
+	const safe = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=./,:@%+"
+	out := make([]string, len(args))
+	for i, a := range args {
+		if out[i] = a; a == "" || strings.Trim(a, safe) != "" {
+			out[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(out, " ")
 }
 
 func newApp(env Env) *app {

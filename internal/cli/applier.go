@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,8 +22,11 @@ type applier struct {
 	world    *world
 	trust    *label.TrustFile
 	accepted []plan.Risk
-	journal  string // path
+	path     string // of the journal
 	again    string // the command that goes on after a stop
+
+	journal *journal.Journal // nil: not open
+	records [][]byte         // that it held when it was opened
 }
 
 // lookTimeout bounds the look at the fleet after a run.
@@ -86,13 +88,27 @@ func involved(steps []plan.Step) []fleet.SourceID {
 	return slices.Compact(out)
 }
 
-// execute runs the steps that are not done yet, under the journal's lock.
-func (ap *applier) execute(ctx context.Context) (res executor.Result, err error) {
-	j, records, err := journal.Open(ap.journal)
-	if err != nil {
-		return res, fmt.Errorf("apply plan: %w", err)
+// openJournal opens and locks the journal, unless it is open.
+func (ap *applier) openJournal() (err error) {
+	if ap.journal != nil {
+		return nil
 	}
-	defer func() { err = errors.Join(err, j.Close()) }()
+	if ap.journal, ap.records, err = journal.Open(ap.path); err != nil {
+		ap.journal = nil
+		return fmt.Errorf("apply plan %s: %w", ap.plan.Plan.ID, err)
+	}
+	return nil
+}
+
+func (ap *applier) closeJournal() {
+	if ap.journal != nil {
+		closeQuietly(ap.journal) // every record is on disk already
+		ap.journal = nil
+	}
+}
+
+// execute runs the steps that are not done yet.
+func (ap *applier) execute(ctx context.Context) (executor.Result, error) {
 	stop := context.AfterFunc(ctx, func() {
 		ap.app.note("stopping after the move that is under way; once more to stop at once")
 	})
@@ -100,7 +116,7 @@ func (ap *applier) execute(ctx context.Context) (res executor.Result, err error)
 	show := ap.app.newProgress(&ap.plan.Plan)
 	defer show.finish()
 	return executor.Run(ctx, executor.Deps{
-		Movers: ap.world.mover, Journal: j, Records: records, Accepted: ap.accepted, Report: show.event,
+		Movers: ap.world.mover, Journal: ap.journal, Records: ap.records, Accepted: ap.accepted, Report: show.event,
 	}, &ap.plan.Plan)
 }
 

@@ -109,10 +109,14 @@ func (d *demoRun) run(ctx context.Context) error {
 	a.section("3. The moves, one after another, each journalled before it is made")
 	_ = a.out.Flush() // before the bars; a write error is kept for the end
 	ap := &applier{
-		app: a, world: d.world, trust: d.trust, journal: d.journal, again: "berth demo",
+		app: a, world: d.world, trust: d.trust, path: d.journal, again: "berth demo",
 		plan:     &loadedPlan{File: file, catalogue: before.catalogue, problem: before.problem},
 		accepted: []plan.Risk{plan.RiskDowntime},
 	}
+	if err := ap.openJournal(); err != nil {
+		return err
+	}
+	defer ap.closeJournal()
 	result, err := ap.execute(ctx)
 	if err != nil {
 		return err

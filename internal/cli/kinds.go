@@ -47,6 +47,7 @@ var kinds = []struct {
 	{is(diskimage.ErrNotImage), kind{codeInput, ""}},
 	{is(errIsFolder), kind{codeUsage, "-r goes into folders"}},
 	{as[*executor.UnknownError], kind{codeUnknown, "run the same command again: it asks the hypervisors where the VM is"}},
+	{as[*executor.StepError], kind{codeFailed, "apply the same plan again when the cause is gone"}},
 	{as[*executor.StaleError], kind{codeRefused, "make a new plan: berth plan make"}},
 	{as[*executor.RiskError], kind{codeRefused, ""}},
 	{as[*executor.JournalError], kind{codeInput, "look at the journal, move it away, and make a new plan"}},

@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/berth-project/berth/internal/executor"
-	"github.com/berth-project/berth/internal/journal"
 	"github.com/berth-project/berth/plan"
 	"github.com/spf13/cobra"
 )
@@ -42,8 +41,8 @@ it after the move that is under way, the same command goes on. At the end it pri
 			if err != nil {
 				return err
 			}
-			ap := &applier{app: a, plan: p, trust: trust, accepted: accepted, again: "berth plan apply " + args[0]}
-			if ap.journal, err = a.journalPath(state, p.Plan.ID); err != nil {
+			ap := &applier{app: a, plan: p, trust: trust, accepted: accepted, again: "berth " + a.commandLine}
+			if ap.path, err = a.journalPath(state, p.Plan.ID); err != nil {
 				return err
 			}
 			return ap.connect(cmd.Context(), c)
@@ -103,6 +102,7 @@ func (ap *applier) apply(ctx context.Context) error {
 		return inputError(fmt.Errorf("apply plan %s: the plan is not legal: %s", p.Plan.ID, bad[0]), "make a new plan; 'berth plan check' lists all faults")
 	}
 	progress, err := ap.begun()
+	defer ap.closeJournal()
 	if err != nil {
 		return err
 	}
@@ -110,6 +110,9 @@ func (ap *applier) apply(ctx context.Context) error {
 		return err
 	}
 	if err := ap.checkWorld(ctx, progress); err != nil {
+		return err
+	}
+	if err := ap.openJournal(); err != nil {
 		return err
 	}
 	if n := progress.Done(); n > 0 || progress.Begun {
@@ -128,18 +131,16 @@ func (ap *applier) apply(ctx context.Context) error {
 	return ap.conclude(result, runErr, lookErr, view)
 }
 
-// begun is how far earlier runs came; it locks nothing and makes no file.
+// begun is how far earlier runs came. The journal of an earlier run is locked from here on; none is made.
 func (ap *applier) begun() (executor.Progress, error) {
-	records, err := journal.Read(ap.journal)
-	if errors.Is(err, os.ErrNotExist) {
-		records, err = nil, nil
+	if _, err := os.Stat(ap.path); err == nil {
+		if err := ap.openJournal(); err != nil {
+			return executor.Progress{}, err
+		}
 	}
+	progress, err := executor.Status(ap.records, &ap.plan.Plan)
 	if err != nil {
-		return executor.Progress{}, fmt.Errorf("apply plan: %w", err)
-	}
-	progress, err := executor.Status(records, &ap.plan.Plan)
-	if err != nil {
-		return executor.Progress{}, fmt.Errorf("apply plan: journal %s: %w", ap.journal, err)
+		return executor.Progress{}, fmt.Errorf("apply plan: journal %s: %w", ap.path, err)
 	}
 	return progress, nil
 }
@@ -178,13 +179,15 @@ func riskText(r plan.Risk) string {
 
 // conclude turns what happened into the exit code.
 func (ap *applier) conclude(r executor.Result, runErr, lookErr error, view *appliedView) error {
-	goOn := "to go on: " + ap.again
-	code := codeOf(runErr)
+	code, hint := codeOf(runErr), "to go on: "+ap.again
+	if code == codeRefused { // it cannot go on
+		hint = hintOf(runErr)
+	}
 	switch {
 	case runErr != nil && code != codeUnknown && len(r.Done)+len(r.Skipped) > 0:
-		return errors.Join(&cliError{code: codePartly, err: runErr, hint: goOn})
+		return &cliError{code: codePartly, err: runErr, hint: hint}
 	case errors.Is(runErr, context.Canceled):
-		return &cliError{code: codePartly, err: runErr, hint: goOn}
+		return &cliError{code: codePartly, err: runErr, hint: hint}
 	case runErr != nil:
 		return runErr
 	case lookErr != nil:
