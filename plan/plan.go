@@ -15,7 +15,8 @@ type Plan struct {
 	PolicyID   string `json:"policyId"`
 	// Steps run one after another in this order; each is legal in the state that the ones before it leave.
 	Steps []Step `json:"steps"`
-	// Kept and Moved VMs are all that is not listed here.
+	// Kept and Moved VMs are all that is not listed here. A VM may be moved and yet be unplaced: a disk of it
+	// is mended, but its host has promised too much.
 	Unplaced []Unplaced `json:"unplaced"` // need a place and get none, or one that breaks their need
 	Held     []Held     `json:"held"`     // left alone
 	Summary  Summary    `json:"summary"`
@@ -23,7 +24,10 @@ type Plan struct {
 
 // Step is one move.
 type Step struct {
-	N      int              `json:"n"` // from 1
+	N int `json:"n"` // from 1
+	// Move.VM is as in the snapshot, but for what an earlier step of the same VM changes: its host and pools
+	// are those at the start of this step, and the paths of disks that moved are empty, since only the
+	// hypervisor knows them by then.
 	Move   fleet.Relocation `json:"move"`
 	Level  string           `json:"level"`
 	Reason string           `json:"reason"` // one line: what was wrong, what the target has

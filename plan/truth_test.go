@@ -3,6 +3,7 @@ package plan_test
 import (
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/berth-project/berth/fleet"
@@ -167,6 +168,8 @@ func TestCheckPlanIsTrue(t *testing.T) {
 		{"broken", plan.ConstraintSummary, func(pl *plan.Plan) { pl.Summary.BrokenBefore = 0 }},
 		{"cost", plan.ConstraintSummary, func(pl *plan.Plan) { pl.Summary.CostAfter-- }},
 		{"held that may move", plan.ConstraintSummary, func(pl *plan.Plan) { pl.Held = append(pl.Held, plan.Held{VM: "vm-web"}) }},
+		{"held twice", plan.ConstraintSummary, func(pl *plan.Plan) { pl.Held = append(pl.Held, pl.Held[0]) }},
+		{"unplaced and held", plan.ConstraintSummary, func(pl *plan.Plan) { pl.Unplaced = append(pl.Unplaced, plan.Unplaced{VM: "vm-log"}) }},
 		{"held not listed", plan.ConstraintSummary, func(pl *plan.Plan) { pl.Held = nil }},
 		{"unplaced that is not", plan.ConstraintSummary, func(pl *plan.Plan) { pl.Unplaced = append(pl.Unplaced, plan.Unplaced{VM: "vm-x"}) }},
 	} {
@@ -179,7 +182,14 @@ func TestCheckPlanIsTrue(t *testing.T) {
 				s.CostOfMoves != 5+10 || s.CostBefore != 2*(2*2*10+10*2) || s.CostAfter != s.CostBefore {
 				t.Fatalf("summary %+v", s)
 			}
+			counted := pl.Summary
 			c.lie(pl)
+			if pl.Summary == counted { // a lie of the lists, so that the counts are made to agree with them
+				var err error
+				if pl.Summary, err = plan.Summarize(p, pl); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := pl.Seal(); err != nil {
 				t.Fatal(err)
 			}
@@ -190,6 +200,15 @@ func TestCheckPlanIsTrue(t *testing.T) {
 	pl := seal(t, p)
 	pl.ID = "p-0123456789abcdef"
 	expect(t, plan.ConstraintSeal, plan.Check(p, pl))
+
+	st := move(p, "vm-db", "gold-1", "gold-1/nvme")
+	st.Move.VM.ID = "vm-x"
+	uncounted := slices.ContainsFunc(plan.Check(p, seal(t, p, st)), func(v plan.Violation) bool {
+		return v.Step == 0 && v.Constraint == plan.ConstraintSummary && strings.Contains(v.Detail, "step 1 names what there is not")
+	})
+	if !uncounted {
+		t.Error("a plan that cannot be counted is not said to be so")
+	}
 }
 
 func TestCheckRefusesUnfitProblems(t *testing.T) {
