@@ -2,6 +2,8 @@ package crash_test
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -141,13 +143,16 @@ func checkState(t *testing.T, s crash.State, text string, original []byte, befor
 		return fmt.Errorf("other tools see\n%q\nexpected\n%q", foreign, text)
 	}
 	if bytes.HasPrefix(original, []byte("KDMV")) {
-		if err := sameOutside(original, s.Data); err != nil {
+		if err := errors.Join(sameOutside(original, s.Data), inArea(s.Data)); err != nil {
 			return err
 		}
 	}
 	// Whatever was left, life goes on: a new label, and its removal, end in the text of before.
 	m := &crash.Mem{Data: bytes.Clone(s.Data)}
 	if err := crash.Set(m, crash.Small(t, disk, 100)); err != nil {
+		return fmt.Errorf("set after the crash: %w", err)
+	}
+	if err := inArea(m.Data); err != nil {
 		return fmt.Errorf("set after the crash: %w", err)
 	}
 	if err := crash.Remove(m); err != nil {
@@ -170,6 +175,21 @@ func sameOutside(x, y []byte) error {
 		if x[i] != y[i] && !size && (i < 512 || i >= 21*512) {
 			return fmt.Errorf("byte %d changed", i)
 		}
+	}
+	return nil
+}
+
+// inArea holds the text to the size of the descriptor in the header, and in the footer where that is what counts.
+func inArea(image []byte) error {
+	if !bytes.HasPrefix(image, []byte("KDMV")) {
+		return nil
+	}
+	sectors := binary.LittleEndian.Uint64(image[36:])
+	if binary.LittleEndian.Uint64(image[56:]) == ^uint64(0) {
+		sectors = min(sectors, binary.LittleEndian.Uint64(image[len(image)-1024+36:]))
+	}
+	if n := len(crash.DescriptorText(image)); n > int(sectors)*512 {
+		return fmt.Errorf("text of %d bytes in %d sectors", n, sectors)
 	}
 	return nil
 }
