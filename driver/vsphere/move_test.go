@@ -117,6 +117,15 @@ func TestPrecheckReasons(t *testing.T) {
 	}
 }
 
+// TestPrecheckReach: host-c does not see nvme-1.
+func TestPrecheckReach(t *testing.T) {
+	_, d := world(t)
+	r := relocation(t, observe(t, d), "vm-db", "host-c", "nvme-1", fleet.Live)
+	if err := d.Precheck(t.Context(), r); err == nil || !strings.Contains(err.Error(), "host host-c cannot use pool nvme-1") {
+		t.Errorf("%v, expected a refusal", err)
+	}
+}
+
 // TestBusy: a task of an earlier run is seen, and a new driver waits for it instead of making a second one.
 func TestBusy(t *testing.T) {
 	spec := smallWorld(t.TempDir())
