@@ -29,6 +29,7 @@ func (m *move) copyOver(ctx context.Context, s *end) error {
 	if err := m.at("define-target"); err != nil {
 		return err
 	}
+	m.defining = true
 	if err := m.define(ctx, m.dst, doc); err != nil {
 		return err
 	}
@@ -108,7 +109,7 @@ func (m *move) copyDisk(ctx context.Context, dm diskMove, set *fileSet) error {
 	if err := m.at("copy " + string(dm.disk.ID)); err != nil {
 		return err
 	}
-	if err := m.room(ctx, dm, set); err != nil {
+	if err := m.room(ctx, dm.to, set.used()); err != nil {
 		return err
 	}
 	for _, f := range set.files {
@@ -129,22 +130,34 @@ func (m *move) copyDisk(ctx context.Context, dm diskMove, set *fileSet) error {
 	return wrap(m.op, m.dst.refresh(ctx, dm.to.name), false) // now it is seen as what it is
 }
 
-// room compares the pool's free space with what the disk takes.
-func (m *move) room(ctx context.Context, dm diskMove, set *fileSet) error {
-	if err := m.dst.refresh(ctx, dm.to.name); err != nil {
-		return wrap(m.op, err, false)
+// slack is what a pool must have free beyond the data. libvirt counts blocks as free that ext4 keeps for itself:
+// 2 % of the file system, at most 16 MiB.
+func (p *poolInfo) slack() fleet.Bytes { return min(p.capacity/32, 32*fleet.MiB) }
+
+// freeIn is what the target pool has free now.
+func (m *move) freeIn(ctx context.Context, pool string) (fleet.Bytes, error) {
+	if err := m.dst.refresh(ctx, pool); err != nil { // libvirt counts a pool's space at a refresh only
+		return 0, wrap(m.op, err, false)
 	}
 	pools, err := m.dst.pools(ctx, m.r.To.Host)
 	if err != nil {
-		return wrap(m.op, err, false)
+		return 0, wrap(m.op, err, false)
 	}
 	for _, p := range pools {
-		if p.name == dm.to.name && p.free < set.used() {
-			return permanentf(m.op, "pool %s has %s free, disk %s takes %s", dm.to.id, fleet.FormatBytes(p.free), dm.disk.ID,
-				fleet.FormatBytes(set.used()))
+		if p.name == pool {
+			return p.free, nil
 		}
 	}
-	return nil
+	return 0, permanentf(m.op, "pool %s: %w", pool, fleet.ErrNotFound)
+}
+
+// room compares the pool's free space with what is to come.
+func (m *move) room(ctx context.Context, pool *poolInfo, need fleet.Bytes) error {
+	free, err := m.freeIn(ctx, pool.name)
+	if err == nil && free < need+pool.slack() {
+		err = permanentf(m.op, "pool %s has %s free, the disks take %s", pool.id, fleet.FormatBytes(free), fleet.FormatBytes(need))
+	}
+	return err
 }
 
 // copyFile copies from's bytes into to, which is empty and as long, and compares the SHA-256 of what was read
@@ -174,8 +187,8 @@ func (m *move) copyFile(ctx context.Context, from, to *volume) error {
 	if err != nil {
 		return err
 	}
-	if got != [sha256.Size]byte(sum.Sum(nil)) {
-		return retryf(op, "%w", errVerify)
+	if got != [sha256.Size]byte(sum.Sum(nil)) { // libvirtd may lose an ENOSPC at the end of a short stream
+		return m.uploadFailed(ctx, op, to, errVerify)
 	}
 	return nil
 }
@@ -186,11 +199,13 @@ func (m *move) uploadFailed(ctx context.Context, op string, to *volume, err erro
 	if full(err) {
 		return permanentf(op, "write %s: the pool is full: %w", to.path, err)
 	}
-	pools, perr := m.dst.pools(context.WithoutCancel(ctx), m.r.To.Host)
-	if perr == nil {
-		if p := poolOf(pools, to.path); p != nil && p.free < maxPiece && lostAnswer(err) {
-			return permanentf(op, "write %s: the pool is full", to.path)
+	if p := poolOf(m.dstPools, to.path); p != nil && ctx.Err() == nil {
+		if free, ferr := m.freeIn(ctx, p.name); ferr == nil && free < p.slack() {
+			return permanentf(op, "write %s: the pool is full: %w", to.path, err)
 		}
+	}
+	if errors.Is(err, errVerify) {
+		return retryf(op, "%w", err)
 	}
 	return wrap(op, err, false)
 }

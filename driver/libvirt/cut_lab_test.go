@@ -71,6 +71,7 @@ func TestLabCut(t *testing.T) {
 }
 
 func (c *cutCase) cut(t *testing.T, l *lab, name string) {
+	t.Helper()
 	d, r := c.setup(t, l)
 	hit := false
 	d.checkpoint = func(n string) error {

@@ -2,9 +2,7 @@ package libvirt
 
 import (
 	"context"
-	"fmt"
 	"path"
-	"strings"
 
 	"github.com/berth-project/berth/fleet"
 )
@@ -71,16 +69,4 @@ func (h *host) lookup(ctx context.Context, pool, name string) (*volume, error) {
 		v, err = h.fresh(ctx, pool, name)
 	}
 	return v, err
-}
-
-// describeFiles names files in an error.
-func describeFiles(files []*volume) string {
-	var names []string
-	for _, f := range files {
-		names = append(names, f.path)
-	}
-	if len(names) > 3 {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:3], ", "), len(names)-3)
-	}
-	return strings.Join(names, ", ")
 }

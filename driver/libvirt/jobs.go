@@ -382,14 +382,8 @@ func (h *host) blockJob(ctx context.Context, dom golibvirt.Domain, dev string) (
 // mirrorFailed says why a block job vanished: mostly the pool is full, which libvirt does not tell.
 func (m *move) mirrorFailed(ctx context.Context, dm diskMove) error {
 	why := "libvirt gave it up"
-	if err := m.dst.refresh(ctx, dm.to.name); err == nil {
-		if pools, err := m.dst.pools(ctx, m.r.To.Host); err == nil {
-			for _, p := range pools {
-				if p.name == dm.to.name && p.free < 1<<20 {
-					why = "pool " + string(dm.to.id) + " is full"
-				}
-			}
-		}
+	if free, err := m.freeIn(ctx, dm.to.name); err == nil && free < dm.to.slack() {
+		why = "pool " + string(dm.to.id) + " is full"
 	}
 	err := permanentf(m.op, "the copy of disk %s failed: %s", dm.disk.ID, why)
 	now, perr := m.src.probe(ctx, m.r.VM.UUID, m.srcPools)

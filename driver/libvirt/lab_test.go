@@ -25,7 +25,6 @@ const images = "/var/lib/libvirt/images"
 
 type lab struct {
 	dir, scripts string
-	serial       int
 }
 
 var shared struct {
@@ -69,11 +68,11 @@ func newLab() (*lab, string, error) {
 	}
 	for _, tool := range []string{"libvirtd", "qemu-img", "qemu-system-x86_64", "virsh", "unshare", "nsenter", "ip", "as", "ld", "mkfs.ext4"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return nil, "the lab needs " + tool + ": run make deps", nil
+			return nil, "the lab needs " + tool + ": run make deps", nil //nolint:nilerr // a reason to skip
 		}
 	}
 	if out, err := exec.Command("unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "true").CombinedOutput(); err != nil {
-		return nil, "the lab needs Linux namespaces: " + string(out), nil
+		return nil, "the lab needs Linux namespaces: " + string(out), nil //nolint:nilerr // a reason to skip
 	}
 	scripts, err := filepath.Abs("../../test/lab")
 	if err != nil {
@@ -192,7 +191,11 @@ func setLabel(t *testing.T, path, level string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	info, err := diskimage.Inspect(file{f})
 	if err != nil {
 		t.Fatal(err)

@@ -22,8 +22,9 @@ type move struct {
 	powerOn  bool
 	meter    *meter
 
-	copied  bool // this call made and verified the copy that the target's definition stands on
-	stopped bool // this call shut the guest down
+	copied   bool // this call made and verified the copy that the target's definition stands on
+	stopped  bool // this call shut the guest down
+	defining bool // this call may have defined it at the target
 }
 
 // diskMove is one disk of the VM: where it was when the move was planned, and where it goes.
@@ -253,9 +254,12 @@ func (d *Driver) Precheck(ctx context.Context, r fleet.Relocation) error {
 		need[dm.to.name] += set.used()
 	}
 	for i := range m.dstPools {
-		p := &m.dstPools[i]
-		if n := need[p.name]; n > p.free {
-			return permanentf(m.op, "pool %s has %s free, the disks take %s", p.id, fleet.FormatBytes(p.free), fleet.FormatBytes(n))
+		n, ok := need[m.dstPools[i].name]
+		if !ok {
+			continue
+		}
+		if err := m.room(ctx, &m.dstPools[i], n); err != nil {
+			return err
 		}
 	}
 	return nil

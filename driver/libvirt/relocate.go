@@ -19,6 +19,9 @@ const maxRounds = 3*maxDisks + 32
 // poll is how often a job or a guest's state is looked at.
 const poll = 200 * time.Millisecond
 
+// askAgain is how often a guest is asked to shut down.
+const askAgain = 3 * time.Second
+
 // meter counts bytes for the caller's progress bar.
 type meter struct {
 	mu          sync.Mutex
@@ -92,8 +95,8 @@ func (d *Driver) Relocate(ctx context.Context, r fleet.Relocation, powerOn bool,
 	return unknownf(m.op, "no end after %d rounds", maxRounds)
 }
 
-// recover starts the guest at the source again when this call shut it down and then failed for good before
-// anything was defined at the target. err is returned with what became of that.
+// recover starts the guest at the source again when this call shut it down and then failed before it began to
+// define it at the target. err is returned with what became of that.
 func (m *move) recover(ctx context.Context, err error) error {
 	var cut *cutError
 	if errors.As(err, &cut) || !m.stopped || !m.powerOn || fleet.KindOf(wrap(m.op, err, true)) == fleet.Unknown {
@@ -101,11 +104,14 @@ func (m *move) recover(ctx context.Context, err error) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.d.time.Stall)
 	defer cancel()
-	s, t, lerr := m.look(ctx)
+	if m.defining && !m.sameHost() {
+		return err
+	}
+	s, lerr := m.src.probe(ctx, m.r.VM.UUID, m.srcPools)
 	if lerr != nil {
 		return errors.Join(err, lerr)
 	}
-	if s.found && !s.active && (m.sameHost() || !t.found) {
+	if s.found && !s.active {
 		return errors.Join(err, m.start(ctx, s))
 	}
 	return err
@@ -347,24 +353,28 @@ func (m *move) shutdown(ctx context.Context, e *end) error {
 		return err
 	}
 	m.stopped = true
-	err := m.change(ctx, "shut down", e.h, func(l *golibvirt.Libvirt) error { return l.DomainShutdown(e.dom) })
-	if err != nil && !hasCode(err, golibvirt.ErrOperationInvalid) {
-		return err
-	}
-	off, err := m.stoppedWithin(ctx, e, m.d.time.Shutdown)
-	if err != nil || off {
-		return err
+	// A guest that is still booting misses the request, so it is made again.
+	for left := m.d.time.Shutdown; left > 0; left -= askAgain {
+		err := m.change(ctx, "shut down", e.h, func(l *golibvirt.Libvirt) error { return l.DomainShutdown(e.dom) })
+		if err != nil && !hasCode(err, golibvirt.ErrOperationInvalid) {
+			return err
+		}
+		off, err := m.stoppedWithin(ctx, e, min(left, askAgain))
+		if err != nil || off {
+			return err
+		}
 	}
 	if err := m.at("power-off"); err != nil {
 		return err
 	}
-	err = m.change(ctx, "power off", e.h, func(l *golibvirt.Libvirt) error {
+	err := m.change(ctx, "power off", e.h, func(l *golibvirt.Libvirt) error {
 		return l.DomainDestroyFlags(e.dom, golibvirt.DomainDestroyGraceful)
 	})
 	if err != nil && !hasCode(err, golibvirt.ErrOperationInvalid) {
 		return err
 	}
-	if off, err = m.stoppedWithin(ctx, e, m.d.time.Call); err == nil && !off {
+	off, err := m.stoppedWithin(ctx, e, m.d.time.Call)
+	if err == nil && !off {
 		err = retryf(m.op, "the guest does not stop")
 	}
 	return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"golang.org/x/sync/errgroup"
@@ -49,7 +50,7 @@ func (d *Driver) Observe(ctx context.Context) (*fleet.Snapshot, error) {
 		})
 	}
 	_ = g.Wait() // every failure is kept in its sight
-	s := &fleet.Snapshot{Version: fleet.SnapshotVersion, Sources: []fleet.Source{d.source(seen)}}
+	s := &fleet.Snapshot{Version: fleet.SnapshotVersion, Taken: time.Now().UTC(), Sources: []fleet.Source{d.source(seen)}}
 	var failed []error
 	names := map[fleet.HostID]bool{}
 	for i := range seen {
@@ -148,6 +149,7 @@ func (h *host) observe(ctx context.Context) sight {
 	if err != nil {
 		return sight{err: err}
 	}
+	h.refreshAll(ctx, &v)
 	v.pools, err = h.pools(ctx, v.host.ID)
 	if err != nil {
 		v.gaps = append(v.gaps, fleet.Gap{Object: "host " + string(v.host.ID), What: "pools", Cause: err.Error()})
@@ -158,6 +160,23 @@ func (h *host) observe(ctx context.Context) sight {
 	}
 	h.observeVMs(ctx, &v, list)
 	return v
+}
+
+// refreshAll brings the pools up to date: libvirt counts space and files when it is told to, and not when
+// somebody else writes.
+func (h *host) refreshAll(ctx context.Context, v *sight) {
+	pools, err := h.pools(ctx, v.host.ID)
+	if err != nil {
+		return // told by the caller
+	}
+	for _, p := range pools {
+		if !p.active {
+			continue
+		}
+		if err := h.refresh(ctx, p.name); err != nil {
+			v.gaps = append(v.gaps, fleet.Gap{Object: "pool " + string(p.id), What: "present free space", Cause: err.Error()})
+		}
+	}
 }
 
 func (h *host) observeVMs(ctx context.Context, v *sight, list []golibvirt.Domain) {
