@@ -68,7 +68,8 @@ func newSearch(s *state, opts Options) *search {
 func (x *search) run() {
 	for range maxPasses {
 		repaired := x.repair()
-		if improved := x.improve(); !repaired && !improved || x.stopped {
+		improved := x.improve()
+		if x.stopped || !repaired && !improved && !x.takeBack() {
 			return
 		}
 	}
