@@ -22,15 +22,21 @@ func (d *Driver) retrieve(ctx context.Context, set types.ObjectSpec, props []typ
 	if err != nil {
 		return nil, nil, err
 	}
+	return res.Returnval, d.takeMissing(res.Returnval), nil
+}
+
+// takeMissing makes gaps of the properties that could not be read, and takes them out of content, which
+// would not load with them.
+func (d *Driver) takeMissing(content []types.ObjectContent) []fleet.Gap {
 	var gaps []fleet.Gap
-	for i := range res.Returnval {
-		c := &res.Returnval[i]
+	for i := range content {
+		c := &content[i]
 		for _, m := range c.MissingSet {
 			gaps = append(gaps, d.gap(c.Obj.String(), m.Path, typeName(m.Fault.Fault)))
 		}
 		c.MissingSet = nil
 	}
-	return res.Returnval, gaps, nil
+	return gaps
 }
 
 // inView is the object set of all that a container view lists.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vmware/govmomi/session"
 	"github.com/vmware/govmomi/vim25"
+	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 
@@ -139,7 +140,7 @@ func (r *relogin) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 	defer cancel()
 	seen := r.d.loginCount()
 	err := r.next.RoundTrip(ctx, req, res)
-	if err == nil || faultName(err) != "NotAuthenticated" {
+	if err == nil && !unauthenticated(res) || err != nil && faultName(err) != "NotAuthenticated" {
 		return err
 	}
 	if lerr := r.d.login(ctx, seen); lerr != nil {
@@ -147,6 +148,30 @@ func (r *relogin) RoundTrip(ctx context.Context, req, res soap.HasFault) error {
 	}
 	reflect.ValueOf(res).Elem().SetZero() // the decoder would leave the fault of the first answer in it
 	return r.next.RoundTrip(ctx, req, res)
+}
+
+// unauthenticated says whether a property read was answered to nobody: without a session a vCenter gives the
+// objects with every property missing, and no fault.
+func unauthenticated(res soap.HasFault) bool {
+	var content []types.ObjectContent
+	switch b := res.(type) {
+	case *methods.RetrievePropertiesBody:
+		if b.Res != nil {
+			content = b.Res.Returnval
+		}
+	case *methods.RetrievePropertiesExBody:
+		if b.Res != nil && b.Res.Returnval != nil {
+			content = b.Res.Returnval.Objects
+		}
+	}
+	for _, c := range content {
+		for _, m := range c.MissingSet {
+			if typeName(m.Fault.Fault) == "NotAuthenticated" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ID is the source's name.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/berth-project/berth/driver/vsphere"
 	"github.com/berth-project/berth/fleet"
@@ -84,7 +85,7 @@ func TestImagePathsAreHeld(t *testing.T) {
 	_, d := world(t)
 	pool := *observe(t, d).Pool("ssd-1")
 	for _, path := range []string{
-		"", "vm-db/vm-db.vmdk", "[hdd-1] vm-log/vm-log.vmdk", "[ssd-1] ../hdd-1/vm-log/vm-log.vmdk", "[ssd-1] vm-db//vm-db.vmdk",
+		"", "vm-db/vm-db.vmdk", "[hdd-1] vm-log/vm-log.vmdk", "[hdd-1] vm-db/vm-db.vmdk", "[ssd-1] ../hdd-1/vm-log/vm-log.vmdk", "[ssd-1] vm-db//vm-db.vmdk",
 		"[ssd-1]", "[ssd-1] /vm-db/vm-db.vmdk", "[ssd-1] nothing.vmdk",
 	} {
 		f, err := d.OpenImage(t.Context(), pool, path)
@@ -155,6 +156,26 @@ func TestSessionExpiry(t *testing.T) {
 	f, err = d.OpenImage(t.Context(), pool, descriptor) // file access meets the expiry first
 	must(t, err)
 	must(t, f.Close())
+}
+
+// TestSessionExpiresDuringMove: a move outlives the session that began it.
+func TestSessionExpiresDuringMove(t *testing.T) {
+	spec := smallWorld(t.TempDir())
+	spec.CopyTime = 500 * time.Millisecond
+	s := startWorld(t, spec)
+	d := openDriver(t, config(s))
+	r := relocation(t, observe(t, d), "vm-db", "host-b", "nvme-1", fleet.Live)
+	must(t, s.ExpireSessions(t.Context()))
+	if o, err := d.Locate(t.Context(), r); err != nil || !o.Placement.Equal(r.From) {
+		t.Errorf("Locate: %+v, %v", o, err)
+	}
+	once := false
+	must(t, d.Relocate(t.Context(), r, true, func(fleet.Bytes, fleet.Bytes) {
+		if !once {
+			once = true
+			must(t, s.ExpireSessions(t.Context()))
+		}
+	}))
 }
 
 // TestOpenImageWithoutObserve: a driver that has seen nothing yet finds the datastore's address by itself.

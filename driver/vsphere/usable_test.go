@@ -80,3 +80,22 @@ func TestNICClasses(t *testing.T) {
 		t.Errorf("a host without configuration: %+v", got)
 	}
 }
+
+// TestMissingProperties: what the user may not read is a gap, and the rest is read all the same.
+func TestMissingProperties(t *testing.T) {
+	d := &Driver{cfg: Config{ID: "vc-1"}}
+	ref := types.ManagedObjectReference{Type: "HostSystem", Value: "host-1"}
+	content := []types.ObjectContent{{
+		Obj: ref, PropSet: []types.DynamicProperty{{Name: "name", Val: "host-a"}},
+		MissingSet: []types.MissingProperty{{Path: "config.product", Fault: types.LocalizedMethodFault{Fault: &types.NoPermission{}}}},
+	}}
+	gaps := d.takeMissing(content)
+	want := fleet.Gap{Source: "vc-1", Object: "HostSystem:host-1", What: "config.product", Cause: "NoPermission"}
+	if len(gaps) != 1 || gaps[0] != want {
+		t.Errorf("gaps %+v, expected %+v", gaps, want)
+	}
+	var hosts []mo.HostSystem
+	if err := mo.LoadObjectContent(content, &hosts); err != nil || len(hosts) != 1 || hosts[0].Name != "host-a" {
+		t.Errorf("%+v, %v", hosts, err)
+	}
+}
