@@ -96,8 +96,8 @@ func readCredentials(path string) (vsphere.Credentials, error) {
 			"user": f.str(&c.User, "user"), "password": f.str(&c.Password, "password"),
 		}, "user", "password")
 	}
-	if err != nil {
-		return vsphere.Credentials{}, inputError(fmt.Errorf("read credentials: %w", err), "")
+	if err != nil { // its text could repeat a part of the password
+		return vsphere.Credentials{}, inputError(fmt.Errorf("read credentials: %s: not as expected", path), "two lines: user: NAME and password: \"WORD\"")
 	}
 	return c, nil
 }
