@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/berth-project/berth/driver/sim"
+	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/plan"
+	"github.com/berth-project/berth/policy"
+)
+
+// simConn is a simulated fleet as a connection.
+type simConn struct{ *sim.Fleet }
+
+func (simConn) Close() error { return nil }
+
+// trial is a plan for a simulated fleet, ready to be applied to a world.
+type trial struct {
+	out, diag bytes.Buffer
+	app       *app
+	snapshot  *fleet.Snapshot // as generated
+	plan      *loadedPlan
+	journal   string
+}
+
+// applier applies the trial's plan to w.
+func (tr *trial) applier(w *world) *applier {
+	return &applier{app: tr.app, plan: tr.plan, world: w, accepted: []plan.Risk{plan.RiskDowntime}, path: tr.journal, again: "berth plan apply p"}
+}
+
+func newTrial(t *testing.T) *trial {
+	t.Helper()
+	tr := &trial{snapshot: sim.Generate(sim.Options{Hosts: 8, VMs: 40, Seed: 5}), journal: filepath.Join(t.TempDir(), "journal", "p")}
+	tr.app = newApp(Env{In: strings.NewReader(""), Out: &tr.out, Err: &tr.diag, Getenv: func(string) string { return "" },
+		Now: func() time.Time { return tr.snapshot.Taken }})
+	before := tr.see(t, worldOf(sim.New(tr.snapshot)))
+	f, err := before.plan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Plan.Steps) < 3 {
+		t.Fatalf("a plan of %d steps shows little", len(f.Plan.Steps))
+	}
+	tr.plan = &loadedPlan{File: f, catalogue: before.catalogue, problem: before.problem}
+	return tr
+}
+
+func worldOf(f *sim.Fleet) *world { return &world{conns: []connection{simConn{f}}} }
+
+func (tr *trial) see(t *testing.T, w *world) *situation {
+	t.Helper()
+	s, err := w.observe(t.Context(), tr.app, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cat := policy.Default()
+	p, err := policy.Resolve(cat, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &situation{snapshot: s, catalogue: cat, problem: p}
+}
+
+func TestApply(t *testing.T) {
+	t.Parallel()
+	tr := newTrial(t)
+	w := worldOf(sim.New(tr.snapshot))
+	if err := tr.applier(w).apply(t.Context()); err != nil {
+		t.Fatalf("%v\n%s", err, tr.diag.String())
+	}
+	_ = tr.app.out.Flush()
+	if out := tr.out.String(); strings.Contains(out, "not as planned") || strings.Count(out, ": as planned") == 0 {
+		t.Errorf("output:\n%s", out)
+	}
+	after := tr.see(t, w)
+	all := &appliedView{}
+	if wrong := wrongVMs(after.problem, &tr.plan.Plan, all); len(wrong) > 0 {
+		t.Errorf("wrong afterwards: %v", wrong)
+	}
+}
+
+// TestWrongVMs: the demo's own judgement finds fault with a fleet that nothing was done to.
+func TestWrongVMs(t *testing.T) {
+	t.Parallel()
+	tr := newTrial(t)
+	if wrong := wrongVMs(tr.plan.problem, &plan.Plan{}, &appliedView{}); len(wrong) == 0 {
+		t.Error("an unmended fleet is found right")
+	}
+	vm := tr.plan.Plan.Steps[0].Move.VM.ID
+	elsewhere := &appliedView{VMs: []vmOutcome{{VM: vm}}}
+	if wrong := wrongVMs(tr.plan.problem, &plan.Plan{Unplaced: []plan.Unplaced{{VM: vm}}}, elsewhere); len(wrong) == 0 || wrong[0] != vm && len(wrong) < 2 {
+		t.Errorf("a VM that is not where the plan put it is not found: %v", wrong)
+	}
+}
+
+// TestApplyRefuses: what is refused is refused before anything is done, journal included.
+func TestApplyRefuses(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		world func(tr *trial) *world
+		says  string
+	}{
+		"native balancer": {func(tr *trial) *world {
+			tr.snapshot.Sources[0].NativeBalancer = "DRS (fullyAutomated) on cluster-1"
+			return worldOf(sim.New(tr.snapshot))
+		}, "DRS (fullyAutomated) on cluster-1 is on"},
+		"unreachable": {func(tr *trial) *world {
+			return &world{conns: []connection{unreachable{id: tr.snapshot.Sources[0].ID, err: errors.New("no route")}}}
+		}, "cannot be reached"},
+		"another fleet": {func(*trial) *world { return &world{} }, "is not configured"},
+		"moved on": {func(tr *trial) *world {
+			m := tr.plan.Plan.Steps[0].Move
+			tr.snapshot.VM(m.VM.ID).Host = m.To.Host
+			return worldOf(sim.New(tr.snapshot))
+		}, "the plan is stale"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr := newTrial(t)
+			w := c.world(tr)
+			err := tr.applier(w).apply(t.Context())
+			if codeOf(err) != codeRefused || !strings.Contains(err.Error(), c.says) || hintOf(err) == "" {
+				t.Errorf("code %d, %v, hint %q", codeOf(err), err, hintOf(err))
+			}
+			if left, err := filepath.Glob(filepath.Dir(tr.journal)); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// TestApplyGoesOn: a run that failed at a step is partly done, and the next one does the rest.
+func TestApplyGoesOn(t *testing.T) {
+	t.Parallel()
+	tr := newTrial(t)
+	f := sim.New(tr.snapshot)
+	second := tr.plan.Plan.Steps[1].Move.VM.ID
+	f.Inject(sim.Fault{Op: sim.OpBegin, VM: second, Kind: fleet.Permanent})
+	err := tr.applier(worldOf(f)).apply(t.Context())
+	if codeOf(err) != codePartly || !strings.Contains(err.Error(), string(second)) || hintOf(err) != "to go on: berth plan apply p" {
+		t.Fatalf("code %d, %v, hint %q", codeOf(err), err, hintOf(err))
+	}
+	tr.out.Reset()
+	if err := tr.applier(worldOf(f)).apply(t.Context()); err != nil {
+		t.Fatalf("%v\n%s", err, tr.diag.String())
+	}
+	_ = tr.app.out.Flush()
+	if !strings.Contains(tr.out.String(), " 1 done before, 0 not done") {
+		t.Errorf("output:\n%s", tr.out.String())
+	}
+}
+
+// TestApplyInterrupted: a context that has ended stops before the first step, and nothing has moved.
+func TestApplyInterrupted(t *testing.T) {
+	t.Parallel()
+	tr := newTrial(t)
+	w := worldOf(sim.New(tr.snapshot))
+	ap := tr.applier(w)
+	if err := ap.openJournal(); err != nil {
+		t.Fatal(err)
+	}
+	defer ap.closeJournal()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	result, err := ap.execute(ctx)
+	if len(result.Done) > 0 || codeOf(ap.conclude(result, err, nil, nil)) != codePartly {
+		t.Errorf("%v, %v", result, err)
+	}
+}
