@@ -7,6 +7,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// buildStamp is the version that the Makefile builds in (-ldflags -X); empty in a plain go build.
+var buildStamp string
+
 // versionInfo is the JSON of berth version.
 type versionInfo struct {
 	Version  string `json:"version"`
@@ -38,11 +41,14 @@ func (a *app) versionCommand() *cobra.Command {
 
 func buildVersion() versionInfo {
 	v := versionInfo{Version: "devel", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	if buildStamp != "" {
+		v.Version = buildStamp
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v
 	}
-	if m := info.Main.Version; m != "" && m != "(devel)" {
+	if m := info.Main.Version; buildStamp == "" && m != "" && m != "(devel)" {
 		v.Version = m
 	}
 	for _, s := range info.Settings {
