@@ -8,6 +8,8 @@ import (
 	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
+
+	"github.com/berth-project/berth/fleet"
 )
 
 // maxConns bounds the connections to one libvirtd at a time, maxIdle those kept for the next call. libvirtd
@@ -31,6 +33,7 @@ type host struct {
 	idle   []*conn
 	wires  []*wire // idle stream connections
 	closed bool
+	known  *fleet.Host // as last seen; nil before
 }
 
 type conn struct {

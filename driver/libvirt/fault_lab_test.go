@@ -73,7 +73,7 @@ func TestLabFrozen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Host("gold-1") == nil || s.Host("silver-1") != nil || s.VM("vm-a") == nil {
+	if s.Host("gold-1") == nil || s.Host("silver-1") == nil || !s.Host("silver-1").Unreachable || s.VM("vm-a") == nil {
 		t.Errorf("saw %+v", s.Hosts)
 	}
 	if !slices.ContainsFunc(s.Gaps, func(g fleet.Gap) bool { return strings.Contains(g.Object, "/h2/") && g.What == "everything" }) {

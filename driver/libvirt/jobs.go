@@ -90,6 +90,9 @@ func (m *move) waitArrival(ctx context.Context) error {
 
 // migrate moves the running VM and its disks to the other host, peer to peer.
 func (m *move) migrate(ctx context.Context, s *end) error {
+	if m.dst.cfg.Peer == "" {
+		return permanentf(m.op, "host %s has no peer address in the configuration", m.r.To.Host)
+	}
 	paths, disks := map[string]string{}, []string{}
 	for _, dm := range m.disks {
 		set, err := m.src.fileSet(ctx, dm.from.name, dm.disk.Path, dm.disk.Format)
@@ -139,7 +142,11 @@ func (m *move) migrate(ctx context.Context, s *end) error {
 	if errors.As(err, &cut) {
 		return err
 	}
-	err = wrap(m.op+": migrate to "+string(m.r.To.Host), err, true)
+	op := m.op + ": migrate to " + string(m.r.To.Host)
+	if hasCode(err, golibvirt.ErrInternalError, golibvirt.ErrOperationFailed, golibvirt.ErrSystemError) && !full(err) {
+		err = retryf(op, "%w", err) // what became of the peer; the VM goes on at its source
+	}
+	err = wrap(op, err, true)
 	if fleet.KindOf(err) == fleet.Unknown {
 		return err
 	}

@@ -78,6 +78,7 @@ func newLab() (*lab, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
+	sweep(scripts)
 	l := &lab{dir: fmt.Sprintf("/tmp/blv%d", os.Getpid()), scripts: scripts}
 	tiers := "tiers=nvme:96M ssd:96M hdd:160M tiny:16M"
 	for _, args := range [][]string{
@@ -89,6 +90,20 @@ func newLab() (*lab, string, error) {
 		}
 	}
 	return l, "", nil
+}
+
+// sweep wipes the labs of test runs that were killed.
+func sweep(scripts string) {
+	old, err := filepath.Glob("/tmp/blv[0-9]*")
+	if err != nil {
+		return // only a bad pattern fails
+	}
+	for _, dir := range old {
+		pid := strings.TrimPrefix(dir, "/tmp/blv")
+		if _, err := os.Stat("/proc/" + pid); os.IsNotExist(err) {
+			_ = (&lab{dir: dir, scripts: scripts}).command("wipe").Run() // another run may do so at the same time
+		}
+	}
 }
 
 func (l *lab) command(args ...string) *exec.Cmd {

@@ -37,8 +37,8 @@ type seenVM struct {
 	incoming bool
 }
 
-// Observe reads the whole source, all hosts at once. A host that does not answer is a Gap; it has no entry in
-// Hosts unless its name is known from the URI. An error is returned only when no host answered.
+// Observe reads the whole source, all hosts at once. A host that does not answer is a Gap, and an unreachable Host
+// when this Driver has seen it before and so knows its name. An error is returned only when no host answered.
 func (d *Driver) Observe(ctx context.Context) (*fleet.Snapshot, error) {
 	seen := make([]sight, len(d.hosts))
 	var g errgroup.Group
@@ -61,9 +61,17 @@ func (d *Driver) Observe(ctx context.Context) (*fleet.Snapshot, error) {
 		if v.err != nil {
 			failed = append(failed, fmt.Errorf("host %s: %w", d.hosts[i].cfg.URI, v.err))
 			s.Gaps = append(s.Gaps, fleet.Gap{Source: d.id, Object: "host " + d.hosts[i].cfg.URI, What: "everything", Cause: v.err.Error()})
+			if old := d.hosts[i].lastSeen(nil); old != nil && !names[old.ID] {
+				names[old.ID] = true
+				s.Hosts = append(s.Hosts, fleet.Host{
+					ID: old.ID, Source: d.id, Ref: old.Ref, Hypervisor: old.Hypervisor, Version: old.Version, CPU: old.CPU, Memory: old.Memory,
+					Pools: []fleet.PoolID{}, Unreachable: true,
+				})
+			}
 			continue
 		}
 		names[v.host.ID] = true
+		d.hosts[i].lastSeen(&v.host)
 		d.add(s, v, d.hosts[i])
 	}
 	if len(failed) == len(d.hosts) {
@@ -72,6 +80,17 @@ func (d *Driver) Observe(ctx context.Context) (*fleet.Snapshot, error) {
 	d.addVMs(s, seen)
 	s.Sort()
 	return s, nil
+}
+
+// lastSeen notes v, when it is not nil, and returns what was noted.
+func (h *host) lastSeen(v *fleet.Host) *fleet.Host {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if v != nil {
+		c := *v
+		h.known = &c
+	}
+	return h.known
 }
 
 // source describes what the driver can do here. A live change of the host needs an address for the others.

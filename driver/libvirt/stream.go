@@ -9,9 +9,11 @@ import (
 	"io"
 	"math"
 	"net"
+	"syscall"
 	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
+	"golang.org/x/sys/unix"
 )
 
 // The volume streams speak libvirt's protocol themselves, on connections of their own. go-libvirt's streams
@@ -243,14 +245,12 @@ func stream[T any](ctx context.Context, h *host, limit time.Duration, f func(*wi
 
 // wire takes an idle stream connection or makes one.
 func (h *host) wire(ctx context.Context) (*wire, error) {
-	h.mu.Lock()
-	if n := len(h.wires); n > 0 {
-		w := h.wires[n-1]
-		h.wires = h.wires[:n-1]
-		h.mu.Unlock()
-		return w, nil
+	for w := h.popWire(); w != nil; w = h.popWire() {
+		if w.quiet() {
+			return w, nil
+		}
+		_ = w.conn.Close() // libvirtd closed it, or it has something to say that nobody asked for
 	}
-	h.mu.Unlock()
 	d := &dialer{address: h.addr, timeout: h.time.Dial}
 	conn, err := d.Dial()
 	if err != nil {
@@ -269,6 +269,37 @@ func (h *host) wire(ctx context.Context) (*wire, error) {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return w, nil
+}
+
+func (h *host) popWire() *wire {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := len(h.wires)
+	if n == 0 {
+		return nil
+	}
+	w := h.wires[n-1]
+	h.wires = h.wires[:n-1]
+	return w
+}
+
+// quiet says that the connection is open and has nothing to read.
+func (w *wire) quiet() bool {
+	sc, ok := w.conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil || w.conn.SetDeadline(time.Time{}) != nil {
+		return false
+	}
+	quiet := false
+	err = raw.Read(func(fd uintptr) bool {
+		_, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT) //nolint:gosec // a file descriptor
+		quiet = errors.Is(err, unix.EAGAIN)
+		return true
+	})
+	return err == nil && quiet
 }
 
 func (h *host) keep(w *wire) {
