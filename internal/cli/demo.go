@@ -200,7 +200,7 @@ func wrongVMs(p *policy.Problem, pl *plan.Plan, applied *appliedView) []fleet.VM
 
 func (a *app) section(title string) {
 	if !a.json {
-		a.printf("%s\n%s\n\n", a.bold(title), strings.Repeat("=", len(title)))
+		a.printf("\n%s\n%s\n\n", a.bold(title), strings.Repeat("=", len(title)))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"charm.land/lipgloss/v2"
 	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/internal/executor"
 	"github.com/berth-project/berth/plan"
@@ -22,7 +23,20 @@ func (a *app) newProgress(p *plan.Plan) progress {
 	if !a.errTTY || a.env.Getenv("TERM") == "dumb" {
 		return l
 	}
-	return &bars{lines: l, box: mpb.New(mpb.WithOutput(a.env.Err), mpb.WithWidth(30))}
+	return newBars(l, mpb.WithOutput(a.env.Err))
+}
+
+// maxTitle bounds the column of the titles before the bars.
+const maxTitle = 72
+
+func newBars(l *lines, opts ...mpb.ContainerOption) *bars {
+	b := &bars{lines: l, box: mpb.New(append(opts, mpb.WithWidth(30), mpb.PopCompletedMode())...)}
+	for i := range l.plan.Steps {
+		s := &l.plan.Steps[i]
+		b.width = max(b.width, lipgloss.Width(l.title(executor.Event{Step: s.N, Steps: len(l.plan.Steps), VM: s.Move.VM.ID})))
+	}
+	b.width = min(b.width, maxTitle) + 2
+	return b
 }
 
 // lines writes one line for each thing that happens.
@@ -102,6 +116,7 @@ type bars struct {
 	bar *mpb.Bar // of the step under way; nil: none
 	// total of bar. A bar that was made with a total would end by itself and no longer obey SetTotal.
 	total int64
+	width int // of the column of titles
 }
 
 func (b *bars) event(e executor.Event) {
@@ -131,7 +146,7 @@ func (b *bars) start(e executor.Event) {
 	b.drop()
 	b.total = max(1, int64(b.plan.Steps[e.Step-1].Bytes))
 	b.bar = b.box.AddBar(0,
-		mpb.PrependDecorators(decor.Name(cleanLine(b.title(e)), decor.WC{C: decor.DindentRight | decor.DextraSpace})),
+		mpb.PrependDecorators(decor.Name(cleanLine(b.title(e)), decor.WC{W: b.width, C: decor.DindentRight})),
 		mpb.AppendDecorators(decor.OnComplete(decor.Percentage(decor.WC{W: 5}), " done")))
 	b.bar.SetTotal(b.total, false)
 }
