@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,11 +52,10 @@ func setup(env *testscript.Env) error {
 	env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 	env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
 	if bin := os.Getenv("BERTH_BIN"); bin != "" {
-		dir, err := filepath.Abs(filepath.Dir(bin))
-		if err != nil {
-			return err
+		if st, err := os.Stat(bin); err != nil || !filepath.IsAbs(bin) || filepath.Base(bin) != "berth" || !st.Mode().IsRegular() {
+			return fmt.Errorf("BERTH_BIN %q: expected the absolute path of a binary that is called berth", bin)
 		}
-		env.Setenv("PATH", dir+string(filepath.ListSeparator)+env.Getenv("PATH"))
+		env.Setenv("PATH", filepath.Dir(bin)+string(filepath.ListSeparator)+env.Getenv("PATH"))
 	}
 	env.Values[sumsKey{}] = map[string]string{}
 	return nil
