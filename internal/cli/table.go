@@ -55,11 +55,12 @@ func (a *app) printGrid(g *grid) {
 		a.printf("  (none)\n\n")
 		return
 	}
+	fixed := map[int]int{} // 0: as wide as its content
 	t := table.New().Headers(g.headings...).
 		Border(lipgloss.NormalBorder()).
 		BorderTop(false).BorderBottom(false).BorderLeft(false).BorderRight(false).
 		BorderColumn(false).BorderRow(false).BorderHeader(true).
-		StyleFunc(func(row, col int) lipgloss.Style { return a.cellStyle(g, row, col) })
+		StyleFunc(func(row, col int) lipgloss.Style { return a.cellStyle(g, row, col).Width(fixed[col]) })
 	for _, r := range g.rows {
 		row := make([]string, len(r))
 		for i, c := range r {
@@ -69,6 +70,7 @@ func (a *app) printGrid(g *grid) {
 	}
 	out := t.Render()
 	if a.width > 0 && lipgloss.Width(out) > a.width {
+		fixed = g.fix(a.width)
 		out = t.Width(a.width).Wrap(true).Render()
 	}
 	for line := range strings.Lines(out) {
@@ -76,6 +78,34 @@ func (a *app) printGrid(g *grid) {
 	}
 	a.printf("\n")
 }
+
+// minWrapped is the least width of a column of prose that is worth keeping the other columns whole for.
+const minWrapped = 24
+
+// fix gives every column but the widest its natural width, so that only prose wraps and no name is broken.
+// It gives none where that leaves the widest too little.
+func (g *grid) fix(width int) map[int]int {
+	fixed, widest, rest := map[int]int{}, 0, width
+	for col, h := range g.headings {
+		fixed[col] = lipgloss.Width(h) + cellGap
+		for _, r := range g.rows {
+			fixed[col] = max(fixed[col], lipgloss.Width(cleanLine(r[col].text))+cellGap)
+		}
+		rest -= fixed[col]
+		if fixed[col] > fixed[widest] {
+			widest = col
+		}
+	}
+	rest += fixed[widest]
+	delete(fixed, widest)
+	if rest < minWrapped {
+		return nil
+	}
+	return fixed
+}
+
+// cellGap is the space after each cell.
+const cellGap = 2
 
 func (a *app) cellStyle(g *grid, row, col int) lipgloss.Style {
 	s := lipgloss.NewStyle()
@@ -87,7 +117,7 @@ func (a *app) cellStyle(g *grid, row, col int) lipgloss.Style {
 			s = tones[g.rows[row][col].tone]
 		}
 	}
-	return s.PaddingRight(2)
+	return s.PaddingRight(cellGap)
 }
 
 func (a *app) bold(s string) string {
