@@ -193,7 +193,7 @@ func trustOf(v *fleet.VM) string {
 	if len(out) == 0 {
 		return string(fleet.TrustNone)
 	}
-	return strings.Join(out, ",")
+	return strings.Join(out, ", ")
 }
 
 // poolsOf lists the pools of the disks of a placement, each once.
@@ -204,5 +204,5 @@ func poolsOf(disks []fleet.DiskPlace) string {
 			out = append(out, string(d.Pool))
 		}
 	}
-	return strings.Join(out, ",")
+	return strings.Join(out, ", ")
 }

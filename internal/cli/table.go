@@ -79,27 +79,29 @@ func (a *app) printGrid(g *grid) {
 	a.printf("\n")
 }
 
-// minWrapped is the least width of a column of prose that is worth keeping the other columns whole for.
-const minWrapped = 24
-
-// fix gives every column but the widest its natural width, so that only prose wraps and no name is broken.
-// It gives none where that leaves the widest too little.
+// fix gives every column but the widest, which is prose, its natural width, so that no name is broken. Where
+// that leaves the prose less than a third of the terminal, the widest of the others are capped too.
 func (g *grid) fix(width int) map[int]int {
-	fixed, widest, rest := map[int]int{}, 0, width
+	fixed, prose, others := map[int]int{}, 0, 0
 	for col, h := range g.headings {
 		fixed[col] = lipgloss.Width(h) + cellGap
 		for _, r := range g.rows {
 			fixed[col] = max(fixed[col], lipgloss.Width(cleanLine(r[col].text))+cellGap)
 		}
-		rest -= fixed[col]
-		if fixed[col] > fixed[widest] {
-			widest = col
+		if fixed[col] > fixed[prose] {
+			prose = col
 		}
+		others += fixed[col]
 	}
-	rest += fixed[widest]
-	delete(fixed, widest)
-	if rest < minWrapped {
-		return nil
+	others -= fixed[prose]
+	delete(fixed, prose)
+	for limit := width; others > width-width/3 && limit > cellGap+1; limit-- {
+		for col := range g.headings {
+			if w, ok := fixed[col]; ok && w > limit {
+				fixed[col] = limit
+				others -= w - limit
+			}
+		}
 	}
 	return fixed
 }
