@@ -63,9 +63,11 @@ func (w *world) hostRefusal(v *vmAt, id fleet.HostID) refusal {
 	case h.host.Maintenance:
 		return refusal{ConstraintMaintenance, fmt.Sprintf("host %s is in maintenance", id)}
 	case h.facts.Tier < max(need.Server, 0):
-		return refusal{ConstraintServerTier, fmt.Sprintf("host %s is of tier %d, needs %d", id, h.facts.Tier, need.Server)}
+		return refusal{ConstraintServerTier, fmt.Sprintf("host %s is of tier %s, needs %s", id, w.p.ServerTier(h.facts.Tier),
+			w.p.ServerTier(need.Server))}
 	case h.facts.Security < need.Security:
-		return refusal{ConstraintSecurity, fmt.Sprintf("host %s is of class %d, needs %d", id, h.facts.Security, need.Security)}
+		return refusal{ConstraintSecurity, fmt.Sprintf("host %s is of class %s, needs %s", id, w.p.SecurityClass(h.facts.Security),
+			w.p.SecurityClass(need.Security))}
 	}
 	if len(h.host.Networks) > 0 {
 		for _, n := range v.vm.VNICs {
@@ -139,7 +141,8 @@ func (c *checker) storage(v *vmAt, to fleet.Placement) {
 		}
 		facts, need := c.w.p.Pools[d.Pool], v.need.Disks[i]
 		if facts.Tier < max(need.Tier, 0) {
-			c.say(ConstraintPoolTier, "pool %s is of tier %d, disk %s needs %d", d.Pool, facts.Tier, d.Disk, need.Tier)
+			c.say(ConstraintPoolTier, "pool %s is of tier %s, disk %s needs %s", d.Pool, c.w.p.PoolTier(facts.Tier), d.Disk,
+				c.w.p.PoolTier(need.Tier))
 		}
 		if s := c.w.p.Snapshot.Pool(d.Pool).Source; s != v.vm.Source {
 			c.say(ConstraintSource, "pool %s is of source %s, the VM of %s", d.Pool, s, v.vm.Source)

@@ -1,6 +1,10 @@
 package policy
 
-import "github.com/berth-project/berth/fleet"
+import (
+	"strconv"
+
+	"github.com/berth-project/berth/fleet"
+)
 
 // Rank is the position of a tier in its list of the catalogue, 0 the lowest. Unranked is a host or pool that
 // no rule matched: nothing that asks for a tier is ever placed there.
@@ -26,6 +30,27 @@ type Problem struct {
 	Pools           map[fleet.PoolID]PoolFacts
 	VMs             map[fleet.VMID]Requirement
 	Weights         Weights
+}
+
+// ServerTier, PoolTier and SecurityClass name a rank as people do: "gold", "unranked", or "2" where the
+// problem has no name for it.
+func (p *Problem) ServerTier(r Rank) string { return rankName(p.ServerTiers, int(r)) }
+
+// PoolTier is described at ServerTier.
+func (p *Problem) PoolTier(r Rank) string { return rankName(p.PoolTiers, int(r)) }
+
+// SecurityClass is described at ServerTier.
+func (p *Problem) SecurityClass(rank int) string { return rankName(p.SecurityClasses, rank) }
+
+func rankName(names []string, rank int) string {
+	switch {
+	case rank < 0:
+		return "unranked"
+	case rank >= len(names):
+		return strconv.Itoa(rank)
+	default:
+		return names[rank]
+	}
 }
 
 // HostFacts is what the rules say of a host. NICClass is by NIC, since a rule may overrule what was detected.

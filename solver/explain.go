@@ -49,7 +49,7 @@ type Explanation struct {
 type ExplainNeed struct {
 	Priority policy.Priority `json:"priority"`
 	Server   string          `json:"server"`
-	Security int             `json:"security"`
+	Security string          `json:"security"`
 	NICClass fleet.NICClass  `json:"nicClass"`
 	Queues   fleet.Queues    `json:"queues"`
 	Spread   string          `json:"spread,omitempty"`   // "web over chassis"
@@ -153,7 +153,7 @@ func (s *state) explainNeed(i vmIx) *Explanation {
 	e := &Explanation{
 		VM: v.snap.ID, Fate: FateRight, Label: s.label(v), Level: v.need.Level, Notes: v.need.Notes,
 		Need: ExplainNeed{
-			Priority: v.need.Priority, Server: s.tierName(max(v.need.Server, 0)), Security: v.need.Security, NICClass: v.need.NICClass,
+			Priority: v.need.Priority, Server: s.p.ServerTier(max(v.need.Server, 0)), Security: s.p.SecurityClass(v.need.Security), NICClass: v.need.NICClass,
 			Queues: v.need.Queues, Affinity: v.need.AffinityGroup,
 		},
 		From: s.explainHost(v.host), Others: []OtherHost{},
@@ -162,9 +162,9 @@ func (s *state) explainNeed(i vmIx) *Explanation {
 		e.Need.Spread = fmt.Sprintf("%s over %s", g, kinds[v.kind])
 	}
 	for n, p := range v.disks {
-		tier := s.poolTierName(s.pools[p].facts.Tier)
+		tier := s.p.PoolTier(s.pools[p].facts.Tier)
 		e.Disks = append(e.Disks, ExplainDisk{
-			Disk: v.snap.Disks[n].ID, Need: s.poolTierName(max(v.need.Disks[n].Tier, 0)), Level: v.need.Disks[n].Level,
+			Disk: v.snap.Disks[n].ID, Need: s.p.PoolTier(max(v.need.Disks[n].Tier, 0)), Level: v.need.Disks[n].Level,
 			From: s.pools[p].snap.ID, FromTier: tier, To: s.pools[p].snap.ID, ToTier: tier,
 		})
 	}
@@ -172,7 +172,7 @@ func (s *state) explainNeed(i vmIx) *Explanation {
 }
 
 func (s *state) explainHost(h hostIx) ExplainHost {
-	return ExplainHost{Host: s.hosts[h].snap.ID, Tier: s.tierName(s.hosts[h].facts.Tier), Rule: s.hosts[h].facts.Rule}
+	return ExplainHost{Host: s.hosts[h].snap.ID, Tier: s.p.ServerTier(s.hosts[h].facts.Tier), Rule: s.hosts[h].facts.Rule}
 }
 
 // explainFate fills in what happens to i. The state is that before the step last, or at the end of the plan.
@@ -203,7 +203,7 @@ func (s *state) explainFate(e *Explanation, i vmIx, pl *plan.Plan, last int) err
 		e.To = &to
 	}
 	for n, p := range chosen.disks {
-		e.Disks[n].To, e.Disks[n].ToTier = s.pools[p].snap.ID, s.poolTierName(s.pools[p].facts.Tier)
+		e.Disks[n].To, e.Disks[n].ToTier = s.pools[p].snap.ID, s.p.PoolTier(s.pools[p].facts.Tier)
 	}
 	s.explainOthers(e, i, chosen)
 	return nil

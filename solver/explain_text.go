@@ -56,7 +56,7 @@ func (h ExplainHost) text() string {
 }
 
 func (n ExplainNeed) text() string {
-	parts := []string{"server tier " + n.Server, fmt.Sprintf("security class %d", n.Security), fmt.Sprintf("NIC class %d", n.NICClass)}
+	parts := []string{"server tier " + n.Server, "security class " + n.Security, fmt.Sprintf("NIC class %d", n.NICClass)}
 	if n.Queues > 0 {
 		parts = append(parts, fmt.Sprintf("%d queues of one NIC", n.Queues))
 	}

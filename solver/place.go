@@ -422,15 +422,3 @@ func (s *state) least(u *unit, b *bucket) points {
 	}
 	return points(c)
 }
-
-// need is the tier of the server that v asks for, by name.
-func (s *state) tierName(r policy.Rank) string { return rankName(s.p.ServerTiers, r) }
-
-func (s *state) poolTierName(r policy.Rank) string { return rankName(s.p.PoolTiers, r) }
-
-func rankName(names []string, r policy.Rank) string {
-	if r < 0 || int(r) >= len(names) {
-		return "unranked"
-	}
-	return names[r]
-}

@@ -51,9 +51,10 @@ func (s *state) fault(i vmIx) string {
 	case plan.ConstraintMaintenance:
 		return fmt.Sprintf("host %s is in maintenance", h.snap.ID)
 	case plan.ConstraintServerTier:
-		return fmt.Sprintf("needs server tier %s (%s): %s is %s", s.tierName(max(v.need.Server, 0)), s.label(v), h.snap.ID, s.tierName(h.facts.Tier))
+		return fmt.Sprintf("needs server tier %s (%s): %s is %s", s.p.ServerTier(max(v.need.Server, 0)), s.label(v), h.snap.ID, s.p.ServerTier(h.facts.Tier))
 	case plan.ConstraintSecurity:
-		return fmt.Sprintf("needs security class %d (%s): %s has %d", v.need.Security, s.label(v), h.snap.ID, h.facts.Security)
+		return fmt.Sprintf("needs security class %s (%s): %s has %s", s.p.SecurityClass(v.need.Security), s.label(v), h.snap.ID,
+			s.p.SecurityClass(h.facts.Security))
 	case plan.ConstraintNICClass:
 		return fmt.Sprintf("needs a NIC of class %d (%s): %s has none", v.need.NICClass, s.label(v), h.snap.ID)
 	case plan.ConstraintNetwork:
@@ -64,8 +65,8 @@ func (s *state) fault(i vmIx) string {
 	for n, p := range v.disks {
 		pool, need := &s.pools[p], max(v.need.Disks[n].Tier, 0)
 		if pool.facts.Tier < need {
-			return fmt.Sprintf("disk %s needs storage tier %s (%s): %s is %s", v.snap.Disks[n].ID, s.poolTierName(need), s.label(v),
-				pool.snap.ID, s.poolTierName(pool.facts.Tier))
+			return fmt.Sprintf("disk %s needs storage tier %s (%s): %s is %s", v.snap.Disks[n].ID, s.p.PoolTier(need), s.label(v),
+				pool.snap.ID, s.p.PoolTier(pool.facts.Tier))
 		}
 		if !s.reaches(v.host, p) {
 			return fmt.Sprintf("disk %s: %s does not reach %s", v.snap.Disks[n].ID, h.snap.ID, pool.snap.ID)
@@ -115,7 +116,7 @@ func (s *state) where(v *vmState, h hostIx, disks []poolIx) string {
 		if p != v.disks[i] && !seen[p] {
 			seen[p] = true
 			pool := &s.pools[p]
-			parts = append(parts, fmt.Sprintf("%s (%s) has %s", pool.snap.ID, s.poolTierName(pool.facts.Tier), fleet.FormatBytes(s.room(p))))
+			parts = append(parts, fmt.Sprintf("%s (%s) has %s", pool.snap.ID, s.p.PoolTier(pool.facts.Tier), fleet.FormatBytes(s.room(p))))
 		}
 	}
 	return strings.Join(parts, ", ")
@@ -127,7 +128,7 @@ func (s *state) whyRoom(u *unit) func(vmIx, place) string {
 	text := fmt.Sprintf("makes room for %s (%s, priority %d)", s.names(u.vms), first.need.Level, u.priority)
 	return func(i vmIx, _ place) string {
 		v := &s.vms[i]
-		return fmt.Sprintf("%s: %s has priority %d and needs only %s", text, v.snap.ID, v.need.Priority, s.tierName(max(v.need.Server, 0)))
+		return fmt.Sprintf("%s: %s has priority %d and needs only %s", text, v.snap.ID, v.need.Priority, s.p.ServerTier(max(v.need.Server, 0)))
 	}
 }
 
@@ -173,12 +174,12 @@ func (s *state) whyWaste(i vmIx, p place) string {
 	v := &s.vms[i]
 	var over []string
 	if t := s.hosts[v.host].facts.Tier; t > max(v.need.Server, 0) {
-		over = append(over, fmt.Sprintf("%s is %s, it needs only %s", s.hosts[v.host].snap.ID, s.tierName(t), s.tierName(max(v.need.Server, 0))))
+		over = append(over, fmt.Sprintf("%s is %s, it needs only %s", s.hosts[v.host].snap.ID, s.p.ServerTier(t), s.p.ServerTier(max(v.need.Server, 0))))
 	}
 	for n, d := range v.disks {
 		if t := s.pools[d].facts.Tier; t > max(v.need.Disks[n].Tier, policy.Rank(0)) {
-			over = append(over, fmt.Sprintf("%s is %s, disk %s needs only %s", s.pools[d].snap.ID, s.poolTierName(t), v.snap.Disks[n].ID,
-				s.poolTierName(max(v.need.Disks[n].Tier, 0))))
+			over = append(over, fmt.Sprintf("%s is %s, disk %s needs only %s", s.pools[d].snap.ID, s.p.PoolTier(t), v.snap.Disks[n].ID,
+				s.p.PoolTier(max(v.need.Disks[n].Tier, 0))))
 		}
 	}
 	if len(over) == 0 {
