@@ -6,7 +6,6 @@ import (
 
 	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/plan"
-	"github.com/berth-project/berth/policy"
 )
 
 // place is a legal place of a unit: the host of all its VMs, and the pools of their disks one after another.
