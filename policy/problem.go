@@ -32,14 +32,13 @@ type Problem struct {
 	Weights         Weights
 }
 
-// ServerTier, PoolTier and SecurityClass name a rank as people do: "gold", "unranked", or "2" where the
-// problem has no name for it.
+// ServerTier names a rank as people do: "gold", "unranked", or "2" where the problem has no name for it.
 func (p *Problem) ServerTier(r Rank) string { return rankName(p.ServerTiers, int(r)) }
 
-// PoolTier is described at ServerTier.
+// PoolTier names a rank of pools, as ServerTier does of servers.
 func (p *Problem) PoolTier(r Rank) string { return rankName(p.PoolTiers, int(r)) }
 
-// SecurityClass is described at ServerTier.
+// SecurityClass names a rank of security classes, as ServerTier does of servers.
 func (p *Problem) SecurityClass(rank int) string { return rankName(p.SecurityClasses, rank) }
 
 func rankName(names []string, rank int) string {
