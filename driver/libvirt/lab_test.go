@@ -79,6 +79,11 @@ func newLab() (*lab, string, error) {
 		return nil, "", err
 	}
 	sweep(scripts)
+	for _, name := range []string{"lvlab", "mkboot", "mkdomain", "bootsec.S", "fakesys", "fakenic"} {
+		if _, err := os.Stat(filepath.Join(scripts, name)); err != nil { // and so a cached result depends on it
+			return nil, "", err
+		}
+	}
 	l := &lab{dir: fmt.Sprintf("/tmp/blv%d", os.Getpid()), scripts: scripts}
 	tiers := "tiers=nvme:96M ssd:96M hdd:160M tiny:16M"
 	for _, args := range [][]string{

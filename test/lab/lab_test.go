@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -36,6 +37,7 @@ func up(t *testing.T) *site {
 	if out, err := exec.Command("unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "true").CombinedOutput(); err != nil {
 		t.Skipf("the lab needs Linux namespaces: %s", out)
 	}
+	inputs(t)
 	s := &site{dir: fmt.Sprintf("/tmp/bls%d", os.Getpid()), berth: filepath.Join(t.TempDir(), "berth")}
 	build := exec.Command("go", "build", "-o", s.berth, "../../cmd/berth")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -51,6 +53,29 @@ func up(t *testing.T) *site {
 		t.Fatalf("scenario up: %v\n%s", err, out)
 	}
 	return s
+}
+
+// inputs makes the test's cached result depend on what the commands that it runs are made of: go test notes the
+// files that a test itself looks at, and no others.
+func inputs(t *testing.T) {
+	t.Helper()
+	n := 0
+	err := filepath.WalkDir("../..", func(p string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != "..":
+			return filepath.SkipDir
+		case d.IsDir() || !strings.HasSuffix(p, ".go") && filepath.Dir(p) != "../../test/lab":
+			return nil
+		}
+		n++
+		_, err = os.Stat(p)
+		return err
+	})
+	if err != nil || n < 50 {
+		t.Fatalf("looked at %d files: %v", n, err)
+	}
 }
 
 func (s *site) script(name string, args ...string) ([]byte, error) {
