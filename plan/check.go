@@ -39,7 +39,7 @@ func Check(problem *policy.Problem, p *Plan) []Violation {
 	if err != nil {
 		return []Violation{{Constraint: ConstraintProblem, Detail: err.Error()}}
 	}
-	c := &checker{w: w}
+	c := &checker{w: w, own: true}
 	c.identity(p)
 	c.steps(p.Steps)
 	c.lists(p)
@@ -52,8 +52,9 @@ func Check(problem *policy.Problem, p *Plan) []Violation {
 }
 
 // CheckSteps verifies that steps are legal one after another from problem's snapshot, which may be newer
-// than the plan: it answers whether what remains of a plan may still be applied. A Violation's Step is the
-// step's own number.
+// than the plan: it answers whether what remains of a plan may still be applied. What passes without harm is no
+// violation: disks grow, free space and tags change, and a VM whose earlier step is done has new paths. A
+// Violation's Step is the step's own number.
 func CheckSteps(problem *policy.Problem, steps []Step) []Violation {
 	w, err := newWorld(problem)
 	if err != nil {
@@ -66,6 +67,7 @@ func CheckSteps(problem *policy.Problem, steps []Step) []Violation {
 
 type checker struct {
 	w   *world
+	own bool       // w is of the very snapshot that the plan was made from: all has to be as in it
 	at  int        // number of the step being checked
 	vm  fleet.VMID // of that step
 	out []Violation
@@ -158,54 +160,6 @@ func (c *checker) step(st *Step) {
 	c.w.move(v, to)
 }
 
-// details holds what a driver will be told against the snapshot. A VM that moved before in the plan has its
-// disks elsewhere by now: their paths are empty then, since only the hypervisor knows them.
-func (c *checker) details(v *vmAt, st *Step) {
-	m, s := &st.Move, c.w.p.Snapshot
-	if st.Level != v.need.Level {
-		c.say(ConstraintDetails, "says level %q, the VM's is %q", st.Level, v.need.Level)
-	}
-	if st.Reason == "" {
-		c.say(ConstraintDetails, "gives no reason")
-	}
-	if m.VM.Source != v.vm.Source || m.VM.UUID != v.vm.UUID || m.VM.Power != v.vm.Power ||
-		m.VM.CPU != v.vm.CPU || m.VM.Memory != v.vm.Memory || v.moved == 0 && m.VM.Ref != v.vm.Ref {
-		c.say(ConstraintDetails, "the VM is not as in the snapshot")
-	}
-	if !m.VM.Place().Equal(v.at) {
-		c.say(ConstraintDetails, "the VM in it is on %s, expected %s", placeText(m.VM.Place()), placeText(v.at))
-	}
-	for i := range min(len(m.VM.Disks), len(v.vm.Disks)) {
-		got, want := &m.VM.Disks[i], &v.vm.Disks[i]
-		stale := v.moved > 0 && got.Path == ""
-		if got.Size != want.Size || got.Format != want.Format || got.Path != want.Path && !stale {
-			c.say(ConstraintDetails, "disk %s is not as in the snapshot", want.ID)
-		}
-	}
-	c.ends(st)
-	for _, place := range []fleet.Placement{m.From, m.To} {
-		for _, d := range place.Disks {
-			got := slices.IndexFunc(m.Pools, func(p fleet.Pool) bool { return p.ID == d.Pool })
-			if want := s.Pool(d.Pool); got < 0 || want == nil || m.Pools[got].Ref != want.Ref || m.Pools[got].Source != want.Source {
-				c.say(ConstraintDetails, "pool %s is not described as in the snapshot", d.Pool)
-			}
-		}
-	}
-}
-
-func (c *checker) ends(st *Step) {
-	for _, end := range []struct {
-		id  fleet.HostID
-		got *fleet.Host
-	}{{st.Move.From.Host, &st.Move.FromHost}, {st.Move.To.Host, &st.Move.ToHost}} {
-		want := c.w.p.Snapshot.Host(end.id)
-		if want == nil || end.got.ID != end.id || end.got.Ref != want.Ref || end.got.Source != want.Source ||
-			end.got.Hypervisor != want.Hypervisor {
-			c.say(ConstraintDetails, "host %s is not described as in the snapshot", end.id)
-		}
-	}
-}
-
 // lists checks that the plan's lists name VMs once and that those held are those that must be.
 func (c *checker) lists(p *Plan) {
 	held := make(map[fleet.VMID]bool, len(p.Held))
@@ -213,6 +167,8 @@ func (c *checker) lists(p *Plan) {
 		v := c.w.vms[h.VM]
 		if v == nil || held[h.VM] || HoldReason(c.w.p, v.vm) == "" {
 			c.say(ConstraintSummary, "holds %s, which does not exist, may move, or is listed twice", h.VM)
+		} else if r := HoldReason(c.w.p, v.vm); r != h.Reason {
+			c.say(ConstraintSummary, "holds %s because %q, expected %q", h.VM, h.Reason, r)
 		}
 		held[h.VM] = true
 	}
@@ -225,6 +181,8 @@ func (c *checker) lists(p *Plan) {
 	for _, u := range p.Unplaced {
 		if c.w.vms[u.VM] == nil || unplaced[u.VM] || held[u.VM] {
 			c.say(ConstraintSummary, "cannot place %s, which does not exist, is held, or is listed twice", u.VM)
+		} else if l := c.w.p.VMs[u.VM].Level; l != u.Level {
+			c.say(ConstraintSummary, "cannot place %s of level %q, the VM's is %q", u.VM, u.Level, l)
 		}
 		unplaced[u.VM] = true
 	}

@@ -23,7 +23,7 @@ func TestCheckDetails(t *testing.T) {
 		{name: "starts elsewhere", want: plan.ConstraintPlace, step: func(st *plan.Step) { st.Move.From.Host = "gold-2"; st.Move.FromHost = site().Snapshot.Hosts[1] }},
 		{name: "level", want: plan.ConstraintDetails, step: func(st *plan.Step) { st.Level = "bronze" }},
 		{name: "no reason", want: plan.ConstraintDetails, step: func(st *plan.Step) { st.Reason = "" }},
-		{name: "bytes", want: plan.ConstraintDetails, step: func(st *plan.Step) { st.Bytes-- }},
+		{name: "bytes", own: true, want: plan.ConstraintDetails, step: func(st *plan.Step) { st.Bytes-- }},
 		{name: "handle of the VM", want: plan.ConstraintDetails, step: func(st *plan.Step) { st.Move.VM.Ref = "dom-other" }},
 		{name: "UUID of the VM", want: plan.ConstraintDetails, step: func(st *plan.Step) { st.Move.VM.UUID = "other" }},
 		{name: "place of the VM", want: plan.ConstraintDetails, step: func(st *plan.Step) { st.Move.VM.Host = "gold-2" }},
@@ -34,6 +34,13 @@ func TestCheckDetails(t *testing.T) {
 		{name: "handle of the host", want: plan.ConstraintDetails, step: func(st *plan.Step) { st.Move.ToHost.Ref = "qemu+tcp://evil" }},
 		{name: "handle of the pool", want: plan.ConstraintDetails, step: func(st *plan.Step) { st.Move.Pools[1].Ref = "/etc" }},
 		{name: "pool not described", want: plan.ConstraintDetails, step: func(st *plan.Step) { st.Move.Pools = st.Move.Pools[:1] }},
+		{name: "network of the VM", own: true, want: plan.ConstraintDetails, step: func(st *plan.Step) { st.Move.VM.VNICs = nil }},
+		{name: "chain of a disk", own: true, want: plan.ConstraintDetails, step: func(st *plan.Step) {
+			st.Move.VM.Disks = slices.Clone(st.Move.VM.Disks)
+			st.Move.VM.Disks[0].Chain = []fleet.ChainLink{{Pool: "nas", Path: "/etc/passwd"}}
+		}},
+		{name: "pools of the host", own: true, want: plan.ConstraintDetails, step: func(st *plan.Step) { st.Move.ToHost.Pools = nil }},
+		{name: "type of the pool", own: true, want: plan.ConstraintDetails, step: func(st *plan.Step) { st.Move.Pools[1].Type = "NFS" }},
 		{name: "held by the policy", want: plan.ConstraintHeld, spoil: func(p *policy.Problem) {
 			need(p, "vm-db", func(r *policy.Requirement) { r.Hold = "its label could not be read" })
 		}},
@@ -112,6 +119,12 @@ func TestCheckIntermediateStates(t *testing.T) {
 		second = at(second, "gold-1", "gold-1/nvme")
 		second.Move.VM.Disks[0].Path = "" // only the hypervisor knows it by then
 		expect(t, "", plan.Check(p, seal(t, p, first, second)))
+		// The second step is still good when the first is done: its path is known by then, and the disk has grown.
+		v := &p.Snapshot.VMs[0]
+		v.Host, v.Disks[0].Pool, v.Disks[0].Path = "gold-1", "gold-1/nvme", "/gold-1/nvme/vm-db.vmdk"
+		v.Disks[0].Used += fleet.GiB
+		second.N = 2
+		expect(t, "", plan.CheckSteps(p, []plan.Step{second}))
 	})
 	t.Run("a group moves together", func(t *testing.T) {
 		t.Parallel()
@@ -170,6 +183,8 @@ func TestCheckPlanIsTrue(t *testing.T) {
 		{"held that may move", plan.ConstraintSummary, func(pl *plan.Plan) { pl.Held = append(pl.Held, plan.Held{VM: "vm-web"}) }},
 		{"held twice", plan.ConstraintSummary, func(pl *plan.Plan) { pl.Held = append(pl.Held, pl.Held[0]) }},
 		{"unplaced and held", plan.ConstraintSummary, func(pl *plan.Plan) { pl.Unplaced = append(pl.Unplaced, plan.Unplaced{VM: "vm-log"}) }},
+		{"why held", plan.ConstraintSummary, func(pl *plan.Plan) { pl.Held[0].Reason = "no reason" }},
+		{"level of unplaced", plan.ConstraintSummary, func(pl *plan.Plan) { pl.Unplaced = append(pl.Unplaced, plan.Unplaced{VM: "vm-web", Level: "gold"}) }},
 		{"held not listed", plan.ConstraintSummary, func(pl *plan.Plan) { pl.Held = nil }},
 		{"unplaced that is not", plan.ConstraintSummary, func(pl *plan.Plan) { pl.Unplaced = append(pl.Unplaced, plan.Unplaced{VM: "vm-x"}) }},
 	} {

@@ -1,0 +1,135 @@
+package solver_test
+
+import (
+	"math/rand/v2"
+	"reflect"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/berth-project/berth/driver/sim"
+	"github.com/berth-project/berth/plan"
+	"github.com/berth-project/berth/policy"
+)
+
+// leaf is one value within a step that can be changed alone.
+type leaf struct {
+	path string
+	v    reflect.Value
+}
+
+// leaves lists every scalar within v, and every list, which can be cut short or have an element twice.
+func leaves(path string, v reflect.Value, out []leaf) []leaf {
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				out = leaves(path+"."+v.Type().Field(i).Name, v.Field(i), out)
+			}
+		}
+	case reflect.Slice:
+		out = append(out, leaf{path, v})
+		for i := range v.Len() {
+			out = leaves(path+"[]", v.Index(i), out)
+		}
+	case reflect.Map, reflect.Pointer, reflect.Interface:
+	default:
+		out = append(out, leaf{path, v})
+	}
+	return out
+}
+
+// mutate changes the value of l to another one.
+func (l *leaf) mutate(rnd *rand.Rand) {
+	switch v := l.v; v.Kind() {
+	case reflect.String:
+		v.SetString([]string{"", "x", v.String() + "x", "live", "offline"}[rnd.IntN(5)])
+	case reflect.Bool:
+		v.SetBool(!v.Bool())
+	case reflect.Slice:
+		if v.Len() == 0 || rnd.IntN(2) == 0 {
+			v.Set(reflect.Append(v, reflect.New(v.Type().Elem()).Elem()))
+		} else {
+			v.Set(reflect.AppendSlice(reflect.MakeSlice(v.Type(), 0, v.Len()), v.Slice(1, v.Len())))
+		}
+	default:
+		if v.CanInt() {
+			v.SetInt(v.Int() + int64(1-2*rnd.IntN(2))*(1+rnd.Int64N(5)))
+		}
+		if v.CanUint() {
+			v.SetUint(v.Uint() + 1 + rnd.Uint64N(3))
+		}
+	}
+}
+
+// copyValue copies deeply, so that a changed copy leaves the problem alone.
+func copyValue(v reflect.Value) reflect.Value {
+	out := reflect.New(v.Type()).Elem()
+	out.Set(v)
+	switch v.Kind() { //nolint:exhaustive // the others are copied by value
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() {
+				out.Field(i).Set(copyValue(v.Field(i)))
+			}
+		}
+	case reflect.Slice:
+		if !v.IsNil() {
+			out.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()))
+			for i := range v.Len() {
+				out.Index(i).Set(copyValue(v.Index(i)))
+			}
+		}
+	}
+	return out
+}
+
+// TestCheckRefusesEveryChange changes one value in one step of a legal plan, makes summary and seal true
+// again, and expects that Check refuses it. The reason is for people, and alone may be another one.
+func TestCheckRefusesEveryChange(t *testing.T) {
+	t.Parallel()
+	accepted := map[string]int{}
+	try := func(t interface{ Fatal(...any) }, p *policy.Problem, pl *plan.Plan, rnd *rand.Rand) {
+		bad := *pl
+		bad.Steps = copyValue(reflect.ValueOf(pl.Steps)).Interface().([]plan.Step) //nolint:forcetypeassert // it is one
+		all := leaves("", reflect.ValueOf(&bad.Steps[rnd.IntN(len(bad.Steps))]).Elem(), nil)
+		l := all[rnd.IntN(len(all))]
+		l.mutate(rnd)
+		if reflect.DeepEqual(bad.Steps, pl.Steps) {
+			return
+		}
+		if s, err := plan.Summarize(p, &bad); err == nil {
+			bad.Summary = s
+		}
+		if err := bad.Seal(); err != nil {
+			t.Fatal(err)
+		}
+		if len(plan.Check(p, &bad)) == 0 && l.path != ".Reason" {
+			accepted[l.path]++
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		p := drawProblem(t)
+		pl := mustSolve(t, p)
+		rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+		for range 20 {
+			if len(pl.Steps) > 0 {
+				try(t, p, pl, rnd)
+			}
+		}
+	})
+	for seed := range uint64(3) {
+		p, err := policy.Resolve(policy.Default(), sim.Generate(sim.Options{Hosts: 8, VMs: 80, Seed: seed}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pl := mustSolve(t, p)
+		rnd := rand.New(rand.NewPCG(seed, 2))
+		for range 400 {
+			try(t, p, pl, rnd)
+		}
+	}
+	for k, n := range accepted {
+		t.Errorf("accepted %d changes of %s", n, k)
+	}
+}
