@@ -160,10 +160,13 @@ func (f *Fleet) targets(g *guest, r fleet.Relocation) []place {
 				to = handle(p.Ref, string(p.ID))
 			}
 		}
+		_, def := g.main("")
+		if d.Path == "" { // an earlier step of the plan moved the disk: it is where it is now, or at its target already
+			d.Path = def.disks[i].path
+		}
 		out[i] = place{to, moved(d.Path, d.Pool, r.To.Disks[i].Pool)}
 		if r.From.Disks[i].Pool == r.To.Disks[i].Pool {
-			_, def := g.main("") // the disk stays where it is, whatever its path is now
-			out[i] = def.disks[i]
+			out[i] = def.disks[i] // the disk stays where it is, whatever its path is now
 		}
 	}
 	return out

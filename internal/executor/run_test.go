@@ -377,3 +377,35 @@ func (u unprefixed) Locate(ctx context.Context, r fleet.Relocation) (fleet.Obser
 	}
 	return o, err
 }
+
+// TestVMsThatMoveTwice: the plan does not know where the first steps put the disks; two VMs, one with two disks,
+// end in one pool, and no step may take one file for another. Each run dies at another operation.
+func TestVMsThatMoveTwice(t *testing.T) {
+	t.Parallel()
+	list := []move{
+		{"vm-db", "host-b", fleet.Live, []fleet.PoolID{"host-b/ssd", "host-b/ssd"}},
+		{"vm-web", "host-b", fleet.Offline, []fleet.PoolID{"host-b/ssd"}},
+		{"vm-db", "host-c", fleet.Live, []fleet.PoolID{"host-c/ssd", "host-c/ssd"}},
+		{"vm-web", "host-c", fleet.Offline, []fleet.PoolID{"host-c/ssd"}},
+		{"vm-web", "host-c", fleet.Live, []fleet.PoolID{"san"}},
+	}
+	deaths := 0
+	for at := 1; at <= 70; at++ {
+		s := snapshot()
+		f, l, p := sim.New(s), &log{}, makePlan(s, list...)
+		f.Inject(sim.Fault{At: at, Action: sim.Crash, After: at%2 == 0})
+		_, died, err := run(deps(f, l), p)
+		if died {
+			deaths++
+			_, _, err = run(deps(f, &log{records: l.records}), p)
+		}
+		if err != nil {
+			t.Fatalf("died at operation %d: %v: %v", at, died, err)
+		}
+		f.ClearFaults() // of one that had no turn
+		checkFleet(t, f, p)
+	}
+	if deaths < 50 {
+		t.Errorf("died %d times: the plan has fewer operations than thought", deaths)
+	}
+}

@@ -78,13 +78,13 @@ func moves() []move {
 
 func makePlan(s *fleet.Snapshot, list ...move) *plan.Plan {
 	p := &plan.Plan{Version: plan.Version, ID: "p-0123456789abcdef", SnapshotID: s.Digest()}
-	at := map[fleet.VMID]fleet.Placement{}
+	at := map[fleet.VMID]*fleet.VM{}
 	for i, m := range list {
-		v := s.VM(m.vm)
-		from, ok := at[m.vm]
-		if !ok {
-			from = v.Place()
+		v := at[m.vm]
+		if v == nil {
+			v = s.VM(m.vm)
 		}
+		from := v.Place()
 		to := fleet.Placement{Host: m.host}
 		r := fleet.Relocation{VM: *v, From: from, Mode: m.mode, FromHost: *s.Host(from.Host), ToHost: *s.Host(m.host)}
 		seen := map[fleet.PoolID]bool{}
@@ -97,7 +97,7 @@ func makePlan(s *fleet.Snapshot, list ...move) *plan.Plan {
 				}
 			}
 		}
-		r.To, at[m.vm] = to, to
+		r.To, at[m.vm] = to, movedTo(v, to)
 		step := plan.Step{N: i + 1, Move: r}
 		if m.mode == fleet.Offline && v.Power == fleet.Running {
 			step.Risks = []plan.Risk{plan.RiskDowntime}
@@ -105,6 +105,18 @@ func makePlan(s *fleet.Snapshot, list ...move) *plan.Plan {
 		p.Steps = append(p.Steps, step)
 	}
 	return p
+}
+
+// movedTo is v as a step to the place leaves it in the words of a plan, which does not know the new paths.
+func movedTo(v *fleet.VM, to fleet.Placement) *fleet.VM {
+	out := *v
+	out.Host, out.Disks = to.Host, slices.Clone(v.Disks)
+	for i := range out.Disks {
+		if d := &out.Disks[i]; d.Pool != to.Disks[i].Pool {
+			d.Pool, d.Path, d.Chain = to.Disks[i].Pool, "", nil
+		}
+	}
+	return &out
 }
 
 // errDead is what a dead process cannot do.
