@@ -49,6 +49,7 @@ type site struct {
 	config string
 	dir    string
 	env    []string
+	after  func(kills int) // looks at the world after each kill
 }
 
 func (s *site) berth(ctx context.Context, t *testing.T, arg ...string) *exec.Cmd {
@@ -172,6 +173,9 @@ func (s *site) killEverywhere(t *testing.T, path string, file *plan.File, within
 		finished = s.killAt(t, path, len(s.records(t))+1, after)
 		if all := s.records(t); !finished && len(all) > 0 && all[len(all)-1].Phase == executor.Intent {
 			died[all[len(all)-1].Step]++
+		}
+		if s.after != nil {
+			s.after(kills + 1)
 		}
 	}
 	t.Logf("seed %d: %d kills over %d steps, %d records", seed, kills-1, len(file.Plan.Steps), len(s.records(t)))
