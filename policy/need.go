@@ -28,6 +28,9 @@ type need struct {
 	spreadGroup   string
 	spreadDomain  Domain
 	affinityGroup string
+	// trust orders needs by how much their labels may ask for, 0 for unsigned: of several groups that the disks
+	// of a VM name, that of the most trusted label counts.
+	trust int
 }
 
 func (n *need) note(format string, args ...any) {
@@ -109,7 +112,7 @@ func judge(c *Catalogue, l *fleet.Label) *need {
 	}
 	before := *n
 	*n = *plainNeed(c, level)
-	n.asked, n.notes = before.asked, before.notes
+	n.asked, n.notes, n.trust = before.asked, before.notes, lim.trust
 	n.override(c, l.Document, lim)
 	return n
 }
@@ -126,6 +129,7 @@ type limit struct {
 	capped bool
 	level  int    // the ceiling
 	what   string // "unsigned ceiling"
+	trust  int    // the more, the higher; 0: unsigned
 	// group is put before the names of groups: only labels of one trust form a group, or else an unsigned
 	// label could pull its VM beside a gold one, or drive that one away. It is no name that a label can hold.
 	group string
@@ -138,14 +142,14 @@ func limitOf(c *Catalogue, l *fleet.Label, n *need) limit {
 		return unsigned
 	}
 	if l.Ceiling == "" {
-		return limit{}
+		return limit{trust: len(c.levels)}
 	}
 	level := c.levelIndex(l.Ceiling)
 	if level < 0 {
 		n.note("ceiling of key %s is level %q, which the catalogue does not have: counts as unsigned", l.KeyID, l.Ceiling)
 		return unsigned
 	}
-	lim := limit{capped: true, level: level, what: "ceiling of key " + l.KeyID}
+	lim := limit{capped: true, level: level, trust: level + 1, what: "ceiling of key " + l.KeyID}
 	if level < len(c.levels)-1 {
 		lim.group = l.Ceiling + ":"
 	}

@@ -139,6 +139,7 @@ func (r *resolver) vm(v *fleet.VM) Requirement {
 	req := Requirement{Hold: r.hold(v), Disks: make([]DiskRequirement, len(v.Disks))}
 	level := -1
 	asked := asking{cat: r.cat, rank: -1}
+	spread, affinity := -1, -1   // trust of the labels whose groups req has
 	needs := make([]*need, 0, 8) // on the stack for up to 8 disks
 	for i := range v.Disks {
 		n := r.need(&v.Disks[i].Label)
@@ -153,6 +154,12 @@ func (r *resolver) vm(v *fleet.VM) Requirement {
 		if n.obeyed {
 			level = max(level, n.level)
 			req.raise(n)
+			if n.spreadGroup != "" && n.trust > spread {
+				req.SpreadGroup, req.SpreadDomain, spread = n.spreadGroup, n.spreadDomain, n.trust
+			}
+			if n.affinityGroup != "" && n.trust > affinity {
+				req.AffinityGroup, affinity = n.affinityGroup, n.trust
+			}
 		}
 	}
 	if level < 0 {
@@ -173,19 +180,13 @@ func (r *resolver) vm(v *fleet.VM) Requirement {
 	return req
 }
 
-// raise makes q at least as strict as the need of one disk.
+// raise makes q at least as strict as the need of one disk, but for its groups.
 func (q *Requirement) raise(n *need) {
 	q.Server = max(q.Server, n.server)
 	q.Priority = max(q.Priority, n.priority)
 	q.NICClass = max(q.NICClass, n.nicClass)
 	q.Queues = max(q.Queues, n.queues)
 	q.Security = max(q.Security, n.security)
-	if q.SpreadGroup == "" && n.spreadGroup != "" {
-		q.SpreadGroup, q.SpreadDomain = n.spreadGroup, n.spreadDomain
-	}
-	if q.AffinityGroup == "" {
-		q.AffinityGroup = n.affinityGroup
-	}
 }
 
 // asking finds the level that a VM's labels ask for: the highest that the catalogue has, else the first name.

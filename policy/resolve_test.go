@@ -226,6 +226,25 @@ func TestRequirement(t *testing.T) {
 				}
 			}),
 		},
+		"an unsigned disk does not displace the groups of a signed one": {
+			fleet.VM{Disks: []fleet.Disk{
+				disk("vda", unsigned, "bronze", "spread.group", "mine", "affinity.group", "mine"),
+				byKey(disk("vdb", signed, "bronze", "spread.group", "theirs"), "silver"),
+				disk("vdc", signed, "bronze", "spread.group", "web", "spread.domain", "cluster", "affinity.group", "db"),
+				disk("vdd", signed, "bronze", "spread.group", "late", "affinity.group", "late"),
+			}},
+			changed(plain("bronze"), func(r *Requirement) {
+				for range 3 {
+					r.Disks = append(r.Disks, r.Disks[0])
+				}
+				r.SpreadGroup, r.SpreadDomain, r.AffinityGroup = "web", DomainCluster, "db"
+				r.Notes = []string{
+					"disk vda: override spread.group=mine: group unsigned:mine, as the label's trust is limited",
+					"disk vda: override affinity.group=mine: group unsigned:mine, as the label's trust is limited",
+					"disk vdb: override spread.group=theirs: group silver:theirs, as the label's trust is limited",
+				}
+			}),
+		},
 		"an unread label holds": {
 			fleet.VM{Disks: []fleet.Disk{disk("vda", signed, "gold"), disk("vdb", unread, "")}},
 			changed(plain("gold"), func(r *Requirement) {
