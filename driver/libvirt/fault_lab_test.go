@@ -215,6 +215,9 @@ func TestLabObserve(t *testing.T) {
 	if len(silver.NICs) != 1 || silver.NICs[0].ID != "ens16f0" || silver.NICs[0].Class != 0 || silver.NICs[0].Speed != 10000 {
 		t.Errorf("nics of silver-1: %+v", silver.NICs)
 	}
+	if gold.Chassis != "rack-1" || silver.Chassis != "rack-2" || !slices.Equal(gold.Tags, []string{"lab"}) {
+		t.Errorf("what the configuration says: chassis %q and %q, tags %q", gold.Chassis, silver.Chassis, gold.Tags)
+	}
 	if !slices.Equal(gold.Networks, []string{"vmbr0"}) || len(gold.Pools) != 4 {
 		t.Errorf("gold-1: networks %v, pools %v", gold.Networks, gold.Pools)
 	}

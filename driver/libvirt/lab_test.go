@@ -171,7 +171,7 @@ func (l *lab) config() Config {
 		Dial: 3 * time.Second, Call: 5 * time.Second, Stall: 20 * time.Second, Migrate: 2 * time.Minute, Shutdown: 10 * time.Second,
 	}}
 	for _, i := range []int{1, 2} {
-		c.Hosts = append(c.Hosts, HostConfig{URI: l.uri(i), Peer: fmt.Sprintf("qemu+tcp://10.77.0.%d/system", i)})
+		c.Hosts = append(c.Hosts, HostConfig{URI: l.uri(i), Peer: fmt.Sprintf("qemu+tcp://10.77.0.%d/system", i), Chassis: fmt.Sprintf("rack-%d", i), Tags: []string{"lab"}})
 	}
 	return c
 }

@@ -65,7 +65,7 @@ func (d *Driver) Observe(ctx context.Context) (*fleet.Snapshot, error) {
 				names[old.ID] = true
 				s.Hosts = append(s.Hosts, fleet.Host{
 					ID: old.ID, Source: d.id, Ref: old.Ref, Hypervisor: old.Hypervisor, Version: old.Version, CPU: old.CPU, Memory: old.Memory,
-					Pools: []fleet.PoolID{}, Unreachable: true,
+					Cluster: old.Cluster, Chassis: old.Chassis, Tags: old.Tags, Pools: []fleet.PoolID{}, Unreachable: true,
 				})
 			}
 			continue
@@ -307,6 +307,7 @@ func (h *host) describe(l *golibvirt.Libvirt) (sight, error) {
 	}
 	v.host = fleet.Host{
 		ID: fleet.HostID(name), Ref: h.cfg.URI, Hypervisor: fleet.KVM, CPU: fleet.CPUs(int(cpus)), Memory: clamp(min(memory, 1<<50) << 10),
+		Cluster: h.cfg.Cluster, Chassis: h.cfg.Chassis, Tags: slices.Clone(h.cfg.Tags),
 	}
 	if strings.EqualFold(kind, "xen") {
 		v.host.Hypervisor = fleet.Xen

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -183,4 +184,26 @@ func FuzzParseConfig(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestConfigHost: what libvirt cannot say of a host comes from the file to the driver.
+func TestConfigHost(t *testing.T) {
+	t.Parallel()
+	c, err := parseConfig("/site/berth.yaml", []byte(`version: 1
+sources:
+  - id: k
+    kind: libvirt
+    hosts: [{uri: "qemu:///system", cluster: c1, chassis: rack-2, tags: ["tier:gold", "gpu"]}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := hostConfig{uri: "qemu:///system", cluster: "c1", chassis: "rack-2", tags: []string{"tier:gold", "gpu"}}
+	if got := c.sources[0].hosts[0]; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	_, err = parseConfig("/site/berth.yaml", []byte("version: 1\nsources:\n  - {id: k, kind: libvirt, hosts: [{uri: u, tags: gold}]}\n"))
+	if err == nil || !strings.HasPrefix(err.Error(), "/site/berth.yaml:3:53: sources[0].hosts[0].tags") {
+		t.Errorf("tags that are no list: %v", err)
+	}
 }

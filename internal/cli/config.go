@@ -36,13 +36,16 @@ type sourceConfig struct {
 
 // hostConfig is one libvirt daemon: the way to it from here, and from the other hosts.
 type hostConfig struct {
-	uri, peer string
+	uri, peer        string
+	cluster, chassis string
+	tags             []string
 }
 
 // The bounds of a configuration.
 const (
 	maxSources = 256
 	maxHosts   = 4096
+	maxTags    = 64
 )
 
 func keyList(fields map[string]field) string {
@@ -146,8 +149,16 @@ func (f yamlFile) source(what string, n *yaml.Node) (sourceConfig, error) {
 func (f yamlFile) host(what string, n *yaml.Node) (hostConfig, error) {
 	var h hostConfig
 	err := f.mapping(n, what, map[string]field{
-		"uri":  f.str(&h.uri, what+".uri"),
-		"peer": f.str(&h.peer, what+".peer"),
+		"uri":     f.str(&h.uri, what+".uri"),
+		"peer":    f.str(&h.peer, what+".peer"),
+		"cluster": f.str(&h.cluster, what+".cluster"),
+		"chassis": f.str(&h.chassis, what+".chassis"),
+		"tags": f.list(what+".tags", maxTags, func(i int, n *yaml.Node) error {
+			var tag string
+			err := f.str(&tag, fmt.Sprintf("%s.tags[%d]", what, i))(n)
+			h.tags = append(h.tags, tag)
+			return err
+		}),
 	}, "uri")
 	return h, err
 }

@@ -48,7 +48,9 @@ func (a *app) openSource(ctx context.Context, s sourceConfig) (connection, error
 	if s.kind == "libvirt" {
 		cfg := libvirt.Config{ID: s.id}
 		for _, h := range s.hosts {
-			cfg.Hosts = append(cfg.Hosts, libvirt.HostConfig{URI: h.uri, Peer: h.peer})
+			cfg.Hosts = append(cfg.Hosts, libvirt.HostConfig{
+				URI: h.uri, Peer: h.peer, Cluster: h.cluster, Chassis: h.chassis, Tags: h.tags,
+			})
 		}
 		d, err := libvirt.Open(cfg)
 		if err != nil {
