@@ -203,7 +203,7 @@ sources:
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	_, err = parseConfig("/site/berth.yaml", []byte("version: 1\nsources:\n  - {id: k, kind: libvirt, hosts: [{uri: u, tags: gold}]}\n"))
-	if err == nil || !strings.HasPrefix(err.Error(), "/site/berth.yaml:3:53: sources[0].hosts[0].tags") {
+	if err == nil || !strings.HasPrefix(err.Error(), "/site/berth.yaml:3:51: sources[0].hosts[0].tags") {
 		t.Errorf("tags that are no list: %v", err)
 	}
 }
