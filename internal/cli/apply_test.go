@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -153,6 +155,36 @@ func TestApplyGoesOn(t *testing.T) {
 	_ = tr.app.out.Flush()
 	if !strings.Contains(tr.out.String(), " 1 done before, 0 not done") {
 		t.Errorf("output:\n%s", tr.out.String())
+	}
+}
+
+// TestApplyOneAtATime: another plan that is applied with the same state folder keeps this one out, and ends without
+// a trace.
+func TestApplyOneAtATime(t *testing.T) {
+	t.Parallel()
+	tr := newTrial(t)
+	f := sim.New(tr.snapshot)
+	other := tr.applier(worldOf(f))
+	other.path = filepath.Join(filepath.Dir(tr.journal), "p-other")
+	held, err := other.lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := fmt.Sprintf("process %d", os.Getpid())
+	err = tr.applier(worldOf(f)).apply(t.Context())
+	if codeOf(err) != codeRefused || !strings.Contains(err.Error(), pid) || !strings.Contains(hintOf(err), pid) {
+		t.Errorf("code %d, %v, hint %q", codeOf(err), err, hintOf(err))
+	}
+	if _, err := os.Stat(tr.journal); err == nil {
+		t.Error("it has made a journal")
+	}
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the first run gives the lock back
+		if err := tr.applier(worldOf(f)).apply(t.Context()); err != nil {
+			t.Fatalf("%v\n%s", err, tr.diag.String())
+		}
 	}
 }
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/berth-project/berth/internal/executor"
+	"github.com/berth-project/berth/internal/journal"
 	"github.com/berth-project/berth/plan"
 	"github.com/spf13/cobra"
 )
@@ -109,6 +111,11 @@ func (ap *applier) apply(ctx context.Context) error {
 	if err := ap.checkRisks(progress); err != nil {
 		return err
 	}
+	lock, err := ap.lock()
+	if err != nil {
+		return err
+	}
+	defer closeQuietly(lock)
 	if err := ap.checkWorld(ctx, progress); err != nil {
 		return err
 	}
@@ -129,6 +136,25 @@ func (ap *applier) apply(ctx context.Context) error {
 		}
 	}
 	return ap.conclude(result, runErr, lookErr, view)
+}
+
+// lock takes the state folder for this run: a plan is made and checked for a fleet that nobody else changes.
+func (ap *applier) lock() (io.Closer, error) {
+	folder := filepath.Dir(filepath.Dir(ap.path))
+	lock, err := journal.Acquire(filepath.Join(folder, "apply.lock"))
+	var held *journal.HeldError
+	if !errors.As(err, &held) {
+		if err != nil {
+			return nil, fmt.Errorf("apply plan %s: %w", ap.plan.Plan.ID, err)
+		}
+		return lock, nil
+	}
+	hint := "wait for it to end"
+	if held.PID > 0 {
+		hint = fmt.Sprintf("wait for process %d to end", held.PID)
+	}
+	return nil, &cliError{code: codeRefused, hint: hint,
+		err: fmt.Errorf("apply plan %s: another berth applies a plan: %w", ap.plan.Plan.ID, err)}
 }
 
 // begun is how far earlier runs came. The journal of an earlier run is locked from here on; none is made.
