@@ -117,21 +117,21 @@ func (p parser) document(d *Document) error {
 				case "uuid":
 					d.Disk.UUID, err = p.text("disk.uuid")
 				default:
-					err = fmt.Errorf("member disk.%s is not known", clip(name))
+					err = fmt.Errorf("member %q is not known", "disk."+clip(name))
 				}
 				return err
 			})
 		case "overrides":
 			d.Overrides = map[string]string{}
 			err = p.object("overrides", nil, func(name string) (err error) {
-				d.Overrides[name], err = p.text("overrides." + clip(name))
+				d.Overrides[name], err = p.text(strconv.Quote("overrides." + clip(name)))
 				return err
 			})
 			if len(d.Overrides) == 0 {
 				d.Overrides = nil
 			}
 		default:
-			err = fmt.Errorf("member %s is not known", clip(name))
+			err = fmt.Errorf("member %q is not known", clip(name))
 		}
 		return err
 	})
@@ -152,7 +152,7 @@ func (p parser) object(where string, required []string, member func(string) erro
 		}
 		name, _ := tok.(string) // the decoder lets nothing else stand here
 		if seen[name] {
-			return fmt.Errorf("member %s comes twice", clip(name))
+			return fmt.Errorf("member %q comes twice", clip(name))
 		}
 		seen[name] = true
 		if err := member(name); err != nil {

@@ -132,6 +132,8 @@ func TestParseTrustRefuses(t *testing.T) {
 		"bad ceiling":     {ok + "    ceiling: Gold\n", 5, 14, `ceiling "Gold", expected the name`},
 		"bad expires":     {ok + "    expires: tomorrow\n", 5, 14, "expires"},
 		"bad revoked":     {ok + "    revoked: yes please\n", 5, 14, "expected true or false"},
+		"revoked, tagged": {ok + "    revoked: !!bool yes\n", 5, 14, "expected true or false"},
+		"bad second":      {ok + "---\n{", 6, 1, "did not find expected node content"},
 		"anchor":          {"version: &a 1\n", 1, 10, "anchor"},
 		"alias":           {"version: 1\nkeys:\n  - &k {public_key: x}\n  - *k\n", 3, 21, "public key"},
 		"two documents":   {"version: 1\n---\nversion: 1\n", 2, 1, "second document"},

@@ -1,7 +1,9 @@
 package label
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -54,8 +56,11 @@ func ParseTrust(name string, data []byte) (*TrustFile, error) {
 	if err := dec.Decode(&root); err != nil {
 		return nil, p.syntax(err)
 	}
-	if dec.Decode(&more) == nil {
+	switch err := dec.Decode(&more); {
+	case err == nil:
 		return nil, p.fault(&more, "a second document", "one")
+	case !errors.Is(err, io.EOF):
+		return nil, p.syntax(err)
 	}
 	return p.trust(root.Content[0])
 }
@@ -180,7 +185,8 @@ func (p trustParser) key(n *yaml.Node) (TrustedKey, error) {
 			}
 			key.Expires = at.UTC()
 		case "revoked":
-			if v.Tag != "!!bool" {
+			// An explicit tag (!!bool yes) lets other spellings of a truth through: none may pass for false.
+			if v.Tag != "!!bool" || !strings.EqualFold(v.Value, "true") && !strings.EqualFold(v.Value, "false") {
 				return p.fault(v, fmt.Sprintf("revoked %q", clip(v.Value)), "true or false")
 			}
 			key.Revoked = strings.EqualFold(v.Value, "true")
