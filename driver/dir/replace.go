@@ -18,6 +18,11 @@ const (
 	tempSuffix = ".tmp"
 )
 
+// IsTemp reports whether a file name (without its folder) is that of a temporary file of ours, which a crash can leave.
+func IsTemp(name string) bool {
+	return strings.HasPrefix(name, tempPrefix) && strings.HasSuffix(name, tempSuffix)
+}
+
 // maxXattr bounds the list of attribute names, and each value, in bytes (the kernel's own limits).
 const maxXattr = 64 << 10
 

@@ -88,7 +88,7 @@ func (w *walker) visit(path string, d fs.DirEntry, err error) error {
 		}
 		return nil
 	}
-	if !d.Type().IsRegular() || strings.HasPrefix(d.Name(), tempPrefix) && strings.HasSuffix(d.Name(), tempSuffix) {
+	if !d.Type().IsRegular() || IsTemp(d.Name()) {
 		return nil
 	}
 	w.send(path)

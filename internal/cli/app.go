@@ -59,7 +59,12 @@ func Main(ctx context.Context, args []string, env Env) int {
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once: everything is journalled
 	err := root.ExecuteContext(ctx)
 	if ferr := a.out.Flush(); ferr != nil {
-		err = errors.Join(err, errors.New("write standard output: "+ferr.Error()))
+		ferr = errors.New("write standard output: " + ferr.Error())
+		if err != nil {
+			a.report(ferr) // of its own: joined to an error that was reported already nobody would hear of it
+		} else {
+			err = ferr
+		}
 	}
 	if err == nil {
 		return codeOK

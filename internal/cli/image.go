@@ -190,7 +190,7 @@ func (l *imageLine) describe(frame *label.Frame, info *diskimage.Info) {
 // summary is the label in one line: level, overrides, then the rest as name=value.
 func (l *imageLine) summary() string {
 	if l.Document == nil {
-		return fmt.Sprintf("serial=%d unreadable: %s", l.Serial, l.Reason)
+		return fmt.Sprintf("serial=%d unreadable: %s", l.Serial, cleanLine(l.Reason))
 	}
 	d := l.Document
 	parts := []string{d.Level}

@@ -39,6 +39,12 @@ An image in use is refused; an image that cannot be labelled is left as it was, 
 			if err := sel.check(args); err != nil {
 				return err
 			}
+			for _, name := range []string{"key", "expires"} {
+				// A script's variable that is not set must not make a label that is unsigned, or lasts for ever.
+				if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
+					return usagef("--%s: is empty", name)
+				}
+			}
 			if err := ls.prepare(a.env.Now()); err != nil {
 				return err
 			}
@@ -116,11 +122,14 @@ func (ls *labelSetter) set(e entry) outcome {
 		if err != nil {
 			return outcome{err: err}
 		}
+		if info.VirtualSize == 0 {
+			return outcome{err: fmt.Errorf("%w: the disk has 0 bytes", diskimage.ErrCorrupt)}
+		}
 		doc := ls.doc
 		doc.Disk, doc.Serial = info.Binding(), 1
 		if frame != nil {
 			if frame.Serial == math.MaxUint32 {
-				return outcome{err: errors.New("the label's serial is at its end")}
+				return outcome{err: refusedf("'berth label rm FILE' removes it; then set it again", "the label's serial is at its end")}
 			}
 			doc.Serial = frame.Serial + 1
 		}

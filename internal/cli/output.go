@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // printf writes to standard output. Its errors are kept by the buffer and reported when the command ends.
@@ -27,23 +29,48 @@ func (a *app) detail(format string, args ...any) {
 
 // jsonDocument writes v to standard output, indented.
 func (a *app) jsonDocument(v any) error {
-	enc := json.NewEncoder(a.out)
+	return a.encode(v, "  ")
+}
+
+// jsonLine writes v to standard output as one line.
+func (a *app) jsonLine(v any) error {
+	return a.encode(v, "")
+}
+
+func (a *app) encode(v any, indent string) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(v); err != nil {
+	enc.SetIndent("", indent)
+	err := enc.Encode(v)
+	if err == nil {
+		_, err = a.out.Write(escapeControls(b.Bytes()))
+	}
+	if err != nil {
 		return fmt.Errorf("write JSON: %w", err)
 	}
 	return nil
 }
 
-// jsonLine writes v to standard output as one line.
-func (a *app) jsonLine(v any) error {
-	enc := json.NewEncoder(a.out)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return fmt.Errorf("write JSON: %w", err)
+// escapeControls escapes in JSON what encoding/json leaves as it is and a terminal may obey: DEL, the control
+// characters from U+0080 on, and those that change the direction of writing. All of them stand in strings.
+func escapeControls(text []byte) []byte {
+	if !bytes.ContainsFunc(text, harmful) {
+		return text
 	}
-	return nil
+	out := make([]byte, 0, len(text)+64)
+	for _, r := range string(text) {
+		if harmful(r) {
+			out = fmt.Appendf(out, `\u%04x`, r)
+		} else {
+			out = utf8.AppendRune(out, r)
+		}
+	}
+	return out
+}
+
+func harmful(r rune) bool {
+	return r >= 0x7f && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r))
 }
 
 // report writes err, and its hint when it has one, to standard error. What was said to the user already

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/berth-project/berth/driver/dir"
 	"github.com/spf13/cobra"
 )
 
@@ -106,8 +107,8 @@ func splitNUL(data []byte, atEOF bool) (int, []byte, error) {
 	return 0, nil, nil
 }
 
-// walkPath yields p, or with recursive set the regular files of the folder p. Symbolic links met in a folder
-// are not followed. It returns false when yield did.
+// walkPath yields p, or with recursive set the regular files of the folder p, without what a crash left of ours.
+// Symbolic links met in a folder are not followed; p itself may be one. It returns false when yield did.
 func walkPath(p string, recursive bool, yield func(entry) bool) bool {
 	st, err := os.Stat(p)
 	if err != nil {
@@ -120,7 +121,11 @@ func walkPath(p string, recursive bool, yield func(entry) bool) bool {
 		return yield(entry{path: p, err: errIsFolder})
 	}
 	dot := p == "." || strings.HasPrefix(p, "./") // kept as find(1) does: no path then begins with "-"
-	err = filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
+	from := p
+	if li, lerr := os.Lstat(p); lerr == nil && li.Mode()&fs.ModeSymlink != 0 {
+		from = strings.TrimRight(p, "/") + "/" // else WalkDir would stop at the link
+	}
+	err = filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if dot {
 			path = "./" + path
 		}
@@ -130,7 +135,7 @@ func walkPath(p string, recursive bool, yield func(entry) bool) bool {
 			}
 			return nil
 		}
-		if d.Type().IsRegular() && !yield(entry{path: path, found: true}) {
+		if d.Type().IsRegular() && !dir.IsTemp(d.Name()) && !yield(entry{path: path, found: true}) {
 			return errStop
 		}
 		return nil

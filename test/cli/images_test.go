@@ -2,8 +2,11 @@ package cli
 
 import (
 	"bytes"
+	"encoding/base32"
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
+	"math"
 	"strings"
 )
 
@@ -29,10 +32,28 @@ func images() map[string]func() []byte {
 		"text-binary": func() []byte {
 			return append([]byte("# Disk DescriptorFile\nversion=1\n"), bytes.Repeat([]byte{0xff, 0xfe}, 2048)...)
 		},
-		"text-no-size": func() []byte { return []byte("# Disk DescriptorFile\nversion=1\ncreateType=\"monolithicFlat\"\n") },
-		"noise":        func() []byte { return bytes.Repeat([]byte("not an image. "), 1000) },
-		"empty":        func() []byte { return nil },
+		"text-no-size":  func() []byte { return []byte("# Disk DescriptorFile\nversion=1\ncreateType=\"monolithicFlat\"\n") },
+		"text-zero":     func() []byte { return []byte(strings.Replace(descriptor(nil), "RW 131072", "RW 0", 1)) },
+		"label-escapes": func() []byte { return labelled(`{"\u001b]0;x\u0007":1}`, 1) },
+		"label-last": func() []byte {
+			return labelled(`{"disk":{"size":67108864},"issued":"2026-11-22T08:00:00Z","level":"gold","serial":4294967295}`, math.MaxUint32)
+		},
+		"noise": func() []byte { return bytes.Repeat([]byte("not an image. "), 1000) },
+		"empty": func() []byte { return nil },
 	}
+}
+
+// labelled is a text descriptor with a label of any payload, as docs/formats/label.md lays it down.
+func labelled(payload string, serial uint32) []byte {
+	le := binary.LittleEndian
+	frame := append([]byte("BLB1\x01\x00"), le.AppendUint32(nil, serial)...)
+	frame = append(le.AppendUint16(frame, uint16(len(payload))), make([]byte, 8+64)...)
+	frame = append(frame, payload...)
+	frame = le.AppendUint32(frame, crc32.Checksum(frame, crc32.MakeTable(crc32.Castagnoli)))
+	line := func(slot string, content []byte) string {
+		return "ddb.berth." + slot + ".00 = \"" + strings.ToLower(base32.StdEncoding.EncodeToString(append(content, make([]byte, 285-len(content))...))) + "\""
+	}
+	return []byte(descriptor([]string{line("a", frame), line("b", nil), ""}))
 }
 
 // descriptor is the text of a 64 MiB disk, with more lines at the end.
