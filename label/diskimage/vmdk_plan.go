@@ -58,7 +58,7 @@ func (vmdk) planSet(s *source, frame label.Frame) (*Edit, error) {
 		e.Steps = append(e.Steps, step)
 	}
 	if img.header == nil {
-		e.Replace = textAfter(img.src.head, e.Steps)
+		e.Replace = img.padded(textAfter(img.src.head, e.Steps))
 	}
 	return e, nil
 }
@@ -232,6 +232,15 @@ func after(content []byte, steps []Step) []byte {
 		}
 	}
 	return b
+}
+
+// padded is text as a descriptor file: QEMU pads its own with NULs to whole sectors, and a removal has to give back
+// the very file. A file that was not padded is not padded.
+func (img *vmdkImage) padded(text []byte) []byte {
+	if img.src.size == int64(len(img.desc.text)) {
+		return text
+	}
+	return append(text, make([]byte, sectorSize-len(text)%sectorSize)...)
 }
 
 // textAfter is the text of a descriptor file with the steps made, without what pads it.

@@ -21,7 +21,7 @@ func (vmdk) planRemove(s *source) (*Edit, error) {
 	}
 	e := img.newEdit()
 	if img.header == nil {
-		e.Replace = img.desc.withoutLines()
+		e.Replace = img.padded(img.desc.withoutLines())
 	}
 	if from, ok := sl.tail(); ok {
 		img.cut(e, from)
