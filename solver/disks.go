@@ -31,7 +31,7 @@ type option struct {
 // assign gives each disk of u a pool that h reaches, of its tier, with room above the reserve for all that
 // comes to it at once; what the disks leave behind is not counted as free yet. It tries the cheapest first
 // and goes back when the rest does not fit.
-func (s *state) assign(u *unit, h hostIx, avoid poolIx, stay bool) ([]poolIx, string) {
+func (s *state) assign(u *unit, h hostIx, avoid poolIx, pref preference) ([]poolIx, string) {
 	n := 0
 	for _, i := range u.vms {
 		n += len(s.vms[i].disks)
@@ -43,7 +43,7 @@ func (s *state) assign(u *unit, h hostIx, avoid poolIx, stay bool) ([]poolIx, st
 		for j := range v.disks {
 			d := disk{at: len(disks), v: v, n: j, used: v.snap.Disks[j].Used}
 			var r string
-			if d.options, r = s.options(v, j, h, avoid, stay); r != "" && (refused == "" || r == plan.ConstraintPoolTier) {
+			if d.options, r = s.options(v, j, h, avoid, pref); r != "" && (refused == "" || r == plan.ConstraintPoolTier) {
 				refused = r
 			}
 			disks = append(disks, d)
@@ -91,7 +91,7 @@ func (s *state) choose(disks []disk, out []poolIx, nodes *int) bool {
 func (s *state) room(p poolIx) fleet.Bytes { return s.pools[p].free - s.pools[p].facts.Reserve }
 
 // options lists the pools for the n-th disk of v on h, or says why there are none.
-func (s *state) options(v *vmState, n int, h hostIx, avoid poolIx, stay bool) ([]option, string) {
+func (s *state) options(v *vmState, n int, h hostIx, avoid poolIx, pref preference) ([]option, string) {
 	host := &s.hosts[h]
 	need := max(v.need.Disks[n].Tier, 0)
 	d := &v.snap.Disks[n]
@@ -124,8 +124,8 @@ func (s *state) options(v *vmState, n int, h hostIx, avoid poolIx, stay bool) ([
 		return nil, refused
 	}
 	slices.SortFunc(out, func(a, b option) int {
-		if a.stays != b.stays && (stay || a.cost == b.cost) {
-			if a.stays {
+		if a.stays != b.stays && (pref != cheapest || a.cost == b.cost) {
+			if a.stays != (pref == moving) {
 				return -1
 			}
 			return 1

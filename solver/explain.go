@@ -222,6 +222,9 @@ func (s *state) explainOthers(e *Explanation, i vmIx, chosen place) {
 		if r == "" && s.vms[i].unit != none && len(s.units[s.vms[i].unit].vms) > 1 || r == "" && s.anchored(i, chosen.host) {
 			r = plan.ConstraintAffinity
 		}
+		if r == "" && hostIx(h) == s.vms[i].host { //nolint:gosec // as above
+			r = s.leaving(i)
+		}
 		if n := slices.Index(order, r); n >= 0 {
 			by[n].Constraint = r
 			by[n].Count++
@@ -238,6 +241,15 @@ func (s *state) explainOthers(e *Explanation, i vmIx, chosen place) {
 	by = slices.DeleteFunc(by, func(r plan.RefusedHost) bool { return r.Count == 0 })
 	slices.SortStableFunc(by, func(a, b plan.RefusedHost) int { return cmp.Compare(b.Count, a.Count) })
 	e.Refused = by
+}
+
+// leaving is what is wrong with the host of i besides i's own needs: fit lets a VM stay with what was broken
+// before, but where that is mended it is no choice that the plan had.
+func (s *state) leaving(i vmIx) string {
+	if s.conflicted(i) {
+		return plan.ConstraintSpread
+	}
+	return s.overfull(s.vms[i].host)
 }
 
 // anchored says whether held VMs of i's affinity group are on the host at.

@@ -179,17 +179,31 @@ func (s *state) fit(u *unit, h hostIx, q query) (place, string) {
 	if c := s.hostRefusal(u, h); c != "" {
 		return place{}, c
 	}
-	best, refused := s.settle(u, h, q, true)
-	if other, r := s.settle(u, h, q, false); r == "" && (refused != "" || other.cost < best.cost) {
+	best, refused := s.settle(u, h, q, staying)
+	if other, r := s.settle(u, h, q, cheapest); r == "" && (refused != "" || other.cost < best.cost) {
 		best, refused = other, ""
+	}
+	if refused == plan.ConstraintMode { // a source may be able to change host and pool at once, and not the host alone
+		if other, r := s.settle(u, h, q, moving); r == "" {
+			best, refused = other, ""
+		}
 	}
 	return best, refused
 }
 
-// settle chooses pools for u on h: with stay a disk that may stay where it is does; otherwise each takes
-// what is cheapest for itself. Both are tried, since a VM whose disks stay may move live.
-func (s *state) settle(u *unit, h hostIx, q query, stay bool) (place, string) {
-	disks, refused := s.assign(u, h, q.pool, stay)
+// preference orders the pools that a disk may lie on: first the one where it is, first the cheapest, or last the one
+// where it is.
+type preference int
+
+const (
+	staying preference = iota
+	cheapest
+	moving
+)
+
+// settle chooses pools for u on h as pref orders them. Several are tried, since a VM whose disks stay may move live.
+func (s *state) settle(u *unit, h hostIx, q query, pref preference) (place, string) {
+	disks, refused := s.assign(u, h, q.pool, pref)
 	if refused != "" {
 		return place{}, refused
 	}
