@@ -198,7 +198,25 @@ func (s *Snapshot) validateHost(h *Host) error {
 				j, n.Class, n.Queues, n.Speed)
 		}
 	}
+	if i := repeated(h.NICs, func(n *NIC) NICID { return n.ID }); i >= 0 {
+		return fmt.Errorf(".nics[%d].id: %q a second time, expected each once", i, h.NICs[i].ID)
+	}
 	return nil
+}
+
+// repeated is the index of the first element whose id an earlier one has, -1 when there is none.
+func repeated[T any, K comparable](list []T, id func(*T) K) int {
+	if len(list) < 2 {
+		return -1
+	}
+	seen := make(map[K]bool, len(list))
+	for i := range list {
+		if seen[id(&list[i])] {
+			return i
+		}
+		seen[id(&list[i])] = true
+	}
+	return -1
 }
 
 func (s *Snapshot) validateVM(v *VM) error {
@@ -210,6 +228,9 @@ func (s *Snapshot) validateVM(v *VM) error {
 	}
 	if v.CPU < 0 || v.Memory < 0 {
 		return fmt.Errorf(" (%s): cpu %d, memory %d, expected no negative amount", v.ID, v.CPU, v.Memory)
+	}
+	if i := repeated(v.Disks, func(d *Disk) DiskID { return d.ID }); i >= 0 {
+		return fmt.Errorf(".disks[%d].id: %q a second time, expected each once", i, v.Disks[i].ID)
 	}
 	for j, d := range v.Disks {
 		if s.Pool(d.Pool) == nil {
