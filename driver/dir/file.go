@@ -129,6 +129,15 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
+// Truncate cuts the file to size bytes.
+func (f *File) Truncate(size int64) error {
+	err := f.f.Truncate(size)
+	if err == nil {
+		f.size = size
+	}
+	return err
+}
+
 // Sync makes what was written durable.
 func (f *File) Sync() error { return f.f.Sync() }
 

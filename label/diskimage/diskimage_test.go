@@ -290,6 +290,65 @@ func TestApplyFails(t *testing.T) {
 	}
 }
 
+// fullDisk is a file that cannot be written at and beyond an offset: it is sparse there, and the disk is full.
+type fullDisk struct {
+	crash.Mem
+	limit int64
+}
+
+func (f *fullDisk) WriteAt(p []byte, off int64) (int, error) {
+	if off+int64(len(p)) <= f.limit {
+		return f.Mem.WriteAt(p, off)
+	}
+	n := max(0, f.limit-off)
+	if n > 0 {
+		_, _ = f.Mem.WriteAt(p[:n], off) // memory does not fail
+	}
+	return int(n), errors.New("no space left")
+}
+
+func (f *fullDisk) Truncate(size int64) error {
+	f.Data = f.Data[:size]
+	return nil
+}
+
+// TestFullDisk: a label that meets the end of the disk is taken back to the byte, at whatever step and byte that is.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	for name, data := range map[string][]byte{
+		"stream": stream(), "stream that grows": crash.Stream(crash.StreamText(false), 2, 1), "text": []byte(vmfs()),
+		"labelled": labelled(t, stream()), "labelled text": labelled(t, []byte(vmfs())),
+	} {
+		failed := 0
+		for limit := int64(0); ; limit += 37 {
+			f := &fullDisk{Mem: *mem(data), limit: limit}
+			err := crash.Set(f, crash.Large(t, binding(t, data), 2))
+			if err == nil {
+				break
+			}
+			if failed++; !strings.Contains(err.Error(), "no space left") || strings.Contains(err.Error(), "take back") {
+				t.Fatalf("%s, limit %d: %v", name, limit, err)
+			}
+			if !bytes.Equal(f.Data, data) {
+				t.Fatalf("%s, limit %d: the image was changed", name, limit)
+			}
+		}
+		if failed < 20 {
+			t.Errorf("%s: failed %d times only", name, failed)
+		}
+	}
+}
+
+// labelled is the image with a small label of serial 1.
+func labelled(t *testing.T, data []byte) []byte {
+	t.Helper()
+	m := mem(data)
+	if err := crash.Set(m, crash.Small(t, binding(t, data), 1)); err != nil {
+		t.Fatal(err)
+	}
+	return m.Data
+}
+
 // TestRemoveFails: a disk that drops the clearing of the lines is noticed, though the label itself is gone.
 func TestRemoveFails(t *testing.T) {
 	t.Parallel()
