@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 
 	"github.com/berth-project/berth/fleet"
 )
@@ -57,6 +58,9 @@ func (d *Driver) prepare(ctx context.Context, verb string, r fleet.Relocation) (
 	if len(r.VM.Disks) != len(r.From.Disks) || len(r.VM.Disks) != len(r.To.Disks) {
 		return nil, permanentf(m.op, "%d disks, %d places from, %d places to, expected as many", len(r.VM.Disks), len(r.From.Disks), len(r.To.Disks))
 	}
+	if err := m.findPaths(ctx); err != nil {
+		return nil, err
+	}
 	taken := map[string]fleet.DiskID{}
 	for i := range r.VM.Disks {
 		dm, err := m.prepareDisk(i)
@@ -70,6 +74,41 @@ func (d *Driver) prepare(ctx context.Context, verb string, r fleet.Relocation) (
 		m.disks = append(m.disks, dm)
 	}
 	return m, nil
+}
+
+// findPaths fills in the paths that the plan could not know, since an earlier step of it moves the disk. A volume
+// keeps its name through a move, so that either end tells it at any time.
+func (m *move) findPaths(ctx context.Context) error {
+	if !slices.ContainsFunc(m.r.VM.Disks, func(d fleet.Disk) bool { return d.Path == "" }) {
+		return nil
+	}
+	s, t, err := m.look(ctx)
+	if err != nil {
+		return err
+	}
+	if !s.found {
+		s = t
+	}
+	if !s.found {
+		return permanentf(m.op, "on neither %s nor %s: %w", m.r.From.Host, m.r.To.Host, fleet.ErrNotFound)
+	}
+	m.r.VM.Disks = slices.Clone(m.r.VM.Disks)
+	for i := range m.r.VM.Disks {
+		d := &m.r.VM.Disks[i]
+		if d.Path != "" {
+			continue
+		}
+		from, err := m.pool(m.src, m.srcPools, m.r.From.Disks[i].Pool)
+		if err != nil {
+			return permanentf(m.op, "disk %s: %w", d.ID, err)
+		}
+		now := s.guest.path(d.ID)
+		if now == "" {
+			return permanentf(m.op, "disk %s: %w", d.ID, fleet.ErrNotFound)
+		}
+		d.Path = path.Join(from.path, path.Base(now))
+	}
+	return nil
 }
 
 func (m *move) prepareDisk(i int) (diskMove, error) {
