@@ -122,9 +122,14 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.f.ReadAt(p, o
 // WriteAt writes as io.WriterAt says.
 func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	n, err := f.f.WriteAt(p, off)
-	f.size = max(f.size, off+int64(n))
 	if err == nil && n < len(p) {
 		err = io.ErrShortWrite
+	}
+	f.size = max(f.size, off+int64(n))
+	if err != nil { // os.File does not tell how much of it was written
+		if st, serr := f.f.Stat(); serr == nil {
+			f.size = st.Size()
+		}
 	}
 	return n, err
 }
