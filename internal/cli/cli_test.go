@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -120,6 +122,36 @@ func TestPipelineStops(t *testing.T) {
 		case <-time.After(20 * time.Second):
 			t.Fatalf("%d jobs: does not end", jobs)
 		}
+	}
+}
+
+// TestInterruptedWait: a command that waits for the next name ends with its context.
+func TestInterruptedWait(t *testing.T) {
+	t.Parallel()
+	in, names, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = errors.Join(names.Close(), in.Close()) }() // nothing hangs on it
+	ctx, cancel := context.WithCancel(t.Context())
+	a := newApp(Env{In: in, Out: io.Discard, Err: io.Discard, Getenv: func(string) string { return "" }})
+	ended := make(chan struct{})
+	seen := make(chan string, 1)
+	go func() {
+		defer close(ended)
+		a.walk(ctx, &selection{filesFrom: "-"}, func(e entry) bool { seen <- e.path; return true })
+	}()
+	if _, err := names.WriteString("vm-db.vmdk\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-seen; got != "vm-db.vmdk" {
+		t.Errorf("name %q", got)
+	}
+	cancel()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("still waits for a name")
 	}
 }
 

@@ -74,7 +74,7 @@ func (a *app) eachImage(ctx context.Context, s *selection, op string, work func(
 		o.line.Path = e.path
 		return o
 	}
-	pipeline(ctx, s.jobs, func(yield func(entry) bool) { a.walk(s, yield) }, guarded, emit)
+	pipeline(ctx, s.jobs, func(yield func(entry) bool) { a.walk(ctx, s, yield) }, guarded, emit)
 	if err := ctx.Err(); err != nil {
 		return t, &cliError{code: codePartly, err: fmt.Errorf("%s: interrupted: the files after this were not touched", op)}
 	}

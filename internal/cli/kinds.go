@@ -55,6 +55,7 @@ var kinds = []struct {
 	{is(context.Canceled), kind{codePartly, ""}},
 	{is(fs.ErrPermission), kind{codeFailed, "run as a user who may read and write it"}},
 	{is(syscall.ENOSPC), kind{codeFailed, "free some space"}},
+	{is(syscall.EDQUOT), kind{codeFailed, "the quota is used up: free some space"}},
 	{unknownOutcome, kind{codeUnknown, "run the same command again: it asks the hypervisors where the VM is"}},
 }
 

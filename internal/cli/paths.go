@@ -62,7 +62,7 @@ func defaultJobs() int { return min(2*runtime.GOMAXPROCS(0), 64) }
 
 // walk yields every selected file in order: arguments first, then names from --files-from; folders in
 // lexical order. It ends early when yield returns false.
-func (a *app) walk(s *selection, yield func(entry) bool) {
+func (a *app) walk(ctx context.Context, s *selection, yield func(entry) bool) {
 	for _, p := range s.args {
 		if !walkPath(p, s.recursive, yield) {
 			return
@@ -81,20 +81,47 @@ func (a *app) walk(s *selection, yield func(entry) bool) {
 		defer func() { _ = f.Close() }()
 		in = f
 	}
-	sc := bufio.NewScanner(in)
-	sc.Buffer(make([]byte, 4096), maxName)
-	if s.zero {
-		sc.Split(splitNUL)
-	}
-	for sc.Scan() {
-		name := sc.Text()
-		if name != "" && !walkPath(name, s.recursive, yield) {
+	names, failed := readNames(ctx, in, s.zero)
+	for {
+		select {
+		case <-ctx.Done():
 			return
+		case name, ok := <-names:
+			if !ok {
+				if err := <-failed; err != nil {
+					yield(entry{path: inputName(s.filesFrom), err: fmt.Errorf("read names: %w", err)})
+				}
+				return
+			}
+			if name != "" && !walkPath(name, s.recursive, yield) {
+				return
+			}
 		}
 	}
-	if err := sc.Err(); err != nil {
-		yield(entry{path: inputName(s.filesFrom), err: fmt.Errorf("read names: %w", err)})
-	}
+}
+
+// readNames reads names beside the work, so that an interrupt ends a command that waits for one; the reader is then
+// left to its read. The error, or nil, is there when the names have ended.
+func readNames(ctx context.Context, in io.Reader, zero bool) (<-chan string, <-chan error) {
+	names, failed := make(chan string, batch), make(chan error, 1)
+	go func() {
+		defer close(names)
+		defer close(failed)
+		sc := bufio.NewScanner(in)
+		sc.Buffer(make([]byte, 4096), maxName)
+		if zero {
+			sc.Split(splitNUL)
+		}
+		for sc.Scan() {
+			select {
+			case names <- sc.Text():
+			case <-ctx.Done():
+				return
+			}
+		}
+		failed <- sc.Err()
+	}()
+	return names, failed
 }
 
 func splitNUL(data []byte, atEOF bool) (int, []byte, error) {
