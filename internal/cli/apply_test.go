@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -134,6 +135,110 @@ func TestApplyRefuses(t *testing.T) {
 				t.Errorf("left behind: %v, %v", left, err)
 			}
 		})
+	}
+}
+
+// TestApplyIsStale changes one thing of the world between plan and apply that the first step of a live move needs.
+func TestApplyIsStale(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(s *fleet.Snapshot, m *fleet.Relocation){
+		"powered off":  func(s *fleet.Snapshot, m *fleet.Relocation) { s.VM(m.VM.ID).Power = fleet.Stopped },
+		"suspended":    func(s *fleet.Snapshot, m *fleet.Relocation) { s.VM(m.VM.ID).Power = fleet.Suspended },
+		"pinned":       func(s *fleet.Snapshot, m *fleet.Relocation) { s.VM(m.VM.ID).Pinned = "by hand" },
+		"made larger":  func(s *fleet.Snapshot, m *fleet.Relocation) { s.VM(m.VM.ID).Memory *= 2 },
+		"another UUID": func(s *fleet.Snapshot, m *fleet.Relocation) { s.VM(m.VM.ID).UUID = "4711" },
+		"blocked": func(s *fleet.Snapshot, m *fleet.Relocation) {
+			s.VM(m.VM.ID).Blocked = []fleet.Blocker{{Change: fleet.ChangeHost, Reason: "a USB stick"}, {Change: fleet.ChangeStorage, Reason: "a snapshot"}}
+		},
+		"deleted": func(s *fleet.Snapshot, m *fleet.Relocation) {
+			s.VMs = slices.DeleteFunc(s.VMs, func(v fleet.VM) bool { return v.ID == m.VM.ID })
+		},
+		"a disk added": func(s *fleet.Snapshot, m *fleet.Relocation) {
+			v := s.VM(m.VM.ID)
+			d := v.Disks[0]
+			d.ID, d.Path = "new", ""
+			v.Disks = append(v.Disks, d)
+		},
+		"maintenance": func(s *fleet.Snapshot, m *fleet.Relocation) { s.Host(m.To.Host).Maintenance = true },
+		"unreachable": func(s *fleet.Snapshot, m *fleet.Relocation) { s.Host(m.To.Host).Unreachable = true },
+		"no such tier": func(s *fleet.Snapshot, m *fleet.Relocation) {
+			h := s.Host(m.To.Host)
+			h.Tags, h.Cluster = nil, ""
+		},
+		"host full": func(s *fleet.Snapshot, m *fleet.Relocation) { s.Host(m.To.Host).Memory = fleet.GiB },
+		"pools full": func(s *fleet.Snapshot, m *fleet.Relocation) {
+			for _, d := range m.To.Disks {
+				s.Pool(d.Pool).Free = 0
+			}
+		},
+		"pool out of reach": func(s *fleet.Snapshot, m *fleet.Relocation) { s.Host(m.To.Host).Pools = nil },
+		"no network":        func(s *fleet.Snapshot, m *fleet.Relocation) { s.Host(m.To.Host).Networks = []string{"elsewhere"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr := newTrial(t)
+			i := slices.IndexFunc(tr.plan.Plan.Steps, func(st plan.Step) bool {
+				m := &st.Move
+				return m.Mode == fleet.Live && m.From.Host != m.To.Host && st.Bytes > 0 && len(m.VM.VNICs) > 0
+			})
+			if i < 0 {
+				t.Fatal("no live step to another host and pool")
+			}
+			change(tr.snapshot, &tr.plan.Plan.Steps[i].Move)
+			f := sim.New(tr.snapshot)
+			before := f.Operations()
+			err := tr.applier(worldOf(f)).apply(t.Context())
+			if codeOf(err) != codeRefused || !strings.Contains(err.Error(), "stale") {
+				t.Errorf("code %d, %v", codeOf(err), err)
+			}
+			if _, err := os.Stat(tr.journal); err == nil || f.Operations() == before {
+				t.Error("something was begun, or nothing looked at")
+			}
+		})
+	}
+}
+
+// TestApplyOverOthersJournal: what lies where the journal should, and is not this plan's, is refused and kept.
+func TestApplyOverOthersJournal(t *testing.T) {
+	t.Parallel()
+	tr := newTrial(t)
+	f := sim.New(tr.snapshot)
+	if err := tr.applier(worldOf(f)).apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(tr.journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flipped := bytes.Clone(good)
+	flipped[len(good)/2] ^= 1
+	for name, content := range map[string][]byte{
+		"of another plan": good, "altered": flipped, "no journal": []byte("a letter to a friend, of some length"),
+	} {
+		other := *tr.plan.File
+		other.Plan.Steps = slices.Clone(other.Plan.Steps)
+		other.Plan.Steps[0].Reason = "another one"
+		if err := other.Plan.Seal(); err != nil {
+			t.Fatal(err)
+		}
+		ap := tr.applier(worldOf(sim.New(tr.snapshot)))
+		if name == "of another plan" {
+			ap.plan = &loadedPlan{File: &other, catalogue: tr.plan.catalogue, problem: tr.plan.problem}
+		}
+		ap.path = filepath.Join(t.TempDir(), "journal", "p")
+		if err := os.MkdirAll(filepath.Dir(ap.path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(ap.path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := ap.apply(t.Context())
+		if codeOf(err) != codeInput || hintOf(err) == "" {
+			t.Errorf("%s: code %d, %v, hint %q", name, codeOf(err), err, hintOf(err))
+		}
+		if now, err := os.ReadFile(ap.path); err != nil || !bytes.Equal(now, content) {
+			t.Errorf("%s: the file was changed: %v", name, err)
+		}
 	}
 }
 

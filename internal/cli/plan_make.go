@@ -60,7 +60,8 @@ func (a *app) makePlan(ctx context.Context, in *fleetInput) (*plan.File, error) 
 func (st *situation) plan() (*plan.File, error) {
 	p, err := solver.Solve(st.problem, solver.Options{})
 	if err != nil {
-		return nil, fmt.Errorf("make plan: %w", err)
+		// The solver refuses only a fleet that cannot be counted: amounts whose sum overflows.
+		return nil, inputError(fmt.Errorf("make plan: %w", err), "")
 	}
 	if bad := plan.Check(st.problem, p); len(bad) > 0 {
 		return nil, &cliError{code: codeFailed,
