@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"sync"
 
 	"github.com/berth-project/berth/driver/dir"
 	"github.com/berth-project/berth/label/diskimage"
@@ -14,31 +17,87 @@ import (
 // does not always tell: QEMU writes each sparse part as a complete image of its own.
 var extentName = regexp.MustCompile(`^(.+)-(?:flat|delta|rdmp?|sesparse|[fs]\d{3,6})\.vmdk$`)
 
-// descriptorOf is the path of the descriptor that names path as one of its parts; empty when there is none.
-func descriptorOf(path string) string {
+// Bounds of what is kept of a folder: files looked at as descriptors, and parts that they name.
+const (
+	maxDescriptors = 4096
+	maxParts       = 1 << 16
+)
+
+// folderParts are the parts that the descriptors of each folder name, as far as folders were looked at.
+type folderParts struct {
+	mu      sync.Mutex
+	folders map[string]map[string]string // folder, part, path of the descriptor
+}
+
+// descriptorOf is the path of the descriptor that names path as one of its parts; empty when there is none. It is
+// NAME.vmdk where nobody renamed it; else any other in the folder.
+func (fp *folderParts) descriptorOf(path string) string {
 	folder, name := filepath.Split(path)
 	m := extentName.FindStringSubmatch(name)
 	if m == nil {
 		return ""
 	}
-	descriptor := folder + m[1] + ".vmdk"
-	f, err := dir.Open(descriptor)
+	if descriptor := folder + m[1] + ".vmdk"; slices.Contains(partsOf(descriptor), name) {
+		return descriptor
+	}
+	fp.mu.Lock()
+	defer fp.mu.Unlock()
+	parts, ok := fp.folders[folder]
+	if !ok {
+		if fp.folders == nil {
+			fp.folders = map[string]map[string]string{}
+		}
+		parts = partsIn(folder)
+		fp.folders[folder] = parts
+	}
+	return parts[name]
+}
+
+// partsOf are the names of the parts of a split image; none when path is no descriptor.
+func partsOf(path string) []string {
+	f, err := dir.Open(path)
 	if err != nil {
-		return ""
+		return nil
 	}
 	defer closeQuietly(f)
 	info, err := diskimage.Inspect(f)
-	if err != nil || !slices.ContainsFunc(info.Extents, func(e diskimage.Extent) bool { return e.Name == name }) {
-		return ""
+	if err != nil {
+		return nil
 	}
-	return descriptor
+	var names []string
+	for _, e := range info.Extents {
+		names = append(names, e.Name)
+	}
+	return names
+}
+
+// partsIn looks through the descriptors of a folder.
+func partsIn(folder string) map[string]string {
+	parts := map[string]string{}
+	d, err := os.Open(cmp.Or(folder, "."))
+	if err != nil {
+		return parts
+	}
+	defer closeQuietly(d)
+	names, _ := d.Readdirnames(maxDescriptors) // what could not be read names nothing
+	for _, n := range names {
+		if filepath.Ext(n) != ".vmdk" || extentName.MatchString(n) {
+			continue
+		}
+		for _, part := range partsOf(folder + n) {
+			if part != n && len(parts) < maxParts {
+				parts[part] = folder + n
+			}
+		}
+	}
+	return parts
 }
 
 // checkExtent refuses a part of a split image, since the label belongs to the descriptor. done is false when e is
 // no part. A part is passed over when its descriptor is worked on as well (it was met in a folder, or
 // "*.vmdk" named both): then nobody misses it.
 func (s *selection) checkExtent(e entry) (o outcome, done bool) {
-	descriptor := descriptorOf(e.path)
+	descriptor := s.parts.descriptorOf(e.path)
 	if descriptor == "" {
 		return outcome{}, false
 	}

@@ -33,6 +33,7 @@ type selection struct {
 	zero      bool // names from filesFrom end with NUL
 	recursive bool
 	jobs      int
+	parts     folderParts
 }
 
 // maxName bounds one file name read from --files-from; PATH_MAX is 4,096.
