@@ -61,9 +61,15 @@ func (ap *applier) checkWorld(ctx context.Context, progress executor.Progress) e
 		}
 	}
 	if open {
-		ap.app.detail("a step was under way: the hypervisors are asked for each VM before it is moved")
+		ap.app.detail("a step was under way: it is brought to its end, and the rest is checked then")
 		return nil
 	}
+	return ap.checkRest(now, rest)
+}
+
+// checkRest refuses the plan when the fleet as it is now is not as the steps need it.
+func (ap *applier) checkRest(now *fleet.Snapshot, rest []plan.Step) error {
+	id := ap.plan.Plan.ID
 	problem, err := policy.Resolve(ap.plan.catalogue, now)
 	if err != nil {
 		return fmt.Errorf("apply plan %s: apply policy to the fleet as it is: %w", id, err)
@@ -117,6 +123,13 @@ func (ap *applier) execute(ctx context.Context) (executor.Result, error) {
 	defer show.finish()
 	return executor.Run(ctx, executor.Deps{
 		Movers: ap.world.mover, Journal: ap.journal, Records: ap.records, Accepted: ap.accepted, Report: show.event,
+		Resumed: func(ctx context.Context, rest []plan.Step) error {
+			now, err := ap.world.observe(ctx, ap.app, ap.trust)
+			if err != nil {
+				return fmt.Errorf("apply plan %s: %w", ap.plan.Plan.ID, err)
+			}
+			return ap.checkRest(now, rest)
+		},
 	}, &ap.plan.Plan)
 }
 

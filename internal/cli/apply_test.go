@@ -263,6 +263,36 @@ func TestApplyGoesOn(t *testing.T) {
 	}
 }
 
+// TestApplyChecksTheRest: a run died in its first step, and what a later one needs is gone since. The first is
+// brought to its end, and no other is begun.
+func TestApplyChecksTheRest(t *testing.T) {
+	t.Parallel()
+	tr := newTrial(t)
+	f := sim.New(tr.snapshot)
+	ap := tr.applier(worldOf(f))
+	func() {
+		defer func() {
+			if r := recover(); r == nil {
+				t.Fatal("it did not die")
+			}
+		}()
+		f.Inject(sim.Fault{Op: sim.OpBegin, Action: sim.Crash, After: true})
+		_ = ap.apply(t.Context())
+	}()
+	f.ClearFaults()
+	last := &tr.plan.Plan.Steps[len(tr.plan.Plan.Steps)-1].Move
+	tr.snapshot.VM(last.VM.ID).Pinned = "by hand"
+	f = sim.New(tr.snapshot) // nothing had moved yet
+	err := tr.applier(worldOf(f)).apply(t.Context())
+	if codeOf(err) != codePartly || !strings.Contains(err.Error(), "stale") || !strings.Contains(hintOf(err), "plan make") {
+		t.Errorf("code %d, %v, hint %q", codeOf(err), err, hintOf(err))
+	}
+	_ = tr.app.out.Flush()
+	if want := fmt.Sprintf(": 1 done, 0 done before, %d not done", len(tr.plan.Plan.Steps)-1); !strings.Contains(tr.out.String(), want) {
+		t.Errorf("expected %q in\n%s", want, tr.out.String())
+	}
+}
+
 // TestApplyOneAtATime: another plan that is applied with the same state folder keeps this one out, and ends without
 // a trace.
 func TestApplyOneAtATime(t *testing.T) {

@@ -39,6 +39,10 @@ type Deps struct {
 	Records [][]byte
 	// Accepted are the risks that the operator accepted by name.
 	Accepted []plan.Risk
+	// Resumed is called when a step that an earlier run left open has come to its end, before the rest is begun:
+	// while it is open nobody can tell whether the fleet still is as the rest needs it. Its error ends the run; nil: it
+	// is not asked.
+	Resumed func(ctx context.Context, rest []plan.Step) error
 	// Report is told of progress, one call at a time; nil: nobody listens. It must not block.
 	Report func(Event)
 	// Clock is the wall clock when nil.

@@ -16,8 +16,8 @@ import (
 
 // Run applies p, or goes on with it from what the journal says. It stops at the first step that cannot be
 // brought to its end, and after the current step when ctx ends. Errors: *JournalError and *RiskError before
-// anything is done; *StaleError, *StepError, *UnknownError of the step that stopped it; ctx's error; or the
-// journal's own.
+// anything is done; *StaleError, *StepError, *UnknownError of the step that stopped it; that of Resumed; ctx's error;
+// or the journal's own.
 func Run(ctx context.Context, d Deps, p *plan.Plan) (Result, error) {
 	r := &run{deps: d, plan: p, limits: d.Limits.withDefaults(), clock: d.Clock}
 	if r.clock == nil {
@@ -45,6 +45,7 @@ func Run(ctx context.Context, d Deps, p *plan.Plan) (Result, error) {
 			return r.result(), err
 		}
 	}
+	open := slices.IndexFunc(r.progress.Steps, func(s StepState) bool { return s.Phase.open() })
 	for i := range p.Steps {
 		if err := ctx.Err(); err != nil {
 			return r.result(), fmt.Errorf("apply plan %s: stopped before step %d: %w", p.ID, i+1, err)
@@ -52,6 +53,11 @@ func Run(ctx context.Context, d Deps, p *plan.Plan) (Result, error) {
 		if err := r.step(ctx, i); err != nil {
 			r.report(Event{Kind: StepStopped, Step: i + 1, VM: p.Steps[i].Move.VM.ID, Err: err})
 			return r.result(), err
+		}
+		if rest := p.Steps[i+1:]; i == open && len(rest) > 0 && d.Resumed != nil {
+			if err := d.Resumed(ctx, rest); err != nil {
+				return r.result(), err
+			}
 		}
 	}
 	return r.result(), nil
