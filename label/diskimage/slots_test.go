@@ -67,6 +67,27 @@ func TestReplace(t *testing.T) {
 	}
 }
 
+// TestRemoveFromLongText: a text that is too long to be labelled is not too long to lose what there is of a label.
+func TestRemoveFromLongText(t *testing.T) {
+	t.Parallel()
+	long := vmfs() + strings.Repeat("ddb.x = \"y\"\n", 5000)
+	damaged := long + "ddb.berth.a.00 = \"abc\"\nddb.berth.a.07 = \"\"\n"
+	replaced, inPlace := &replacer{Mem: *mem([]byte(damaged))}, mem([]byte(damaged))
+	if err := errors.Join(crash.Remove(replaced), crash.Remove(inPlace)); err != nil {
+		t.Fatal(err)
+	}
+	if string(replaced.Data) != long || string(bytes.TrimRight(inPlace.Data, "\x00")) != long {
+		t.Errorf("%d and %d bytes are left, expected %d", len(replaced.Data), len(inPlace.Data), len(long))
+	}
+	e, err := diskimage.PlanRemove(mem([]byte(damaged)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := diskimage.Apply(mem([]byte(strings.Replace(damaged, "y\"\nddb.berth", "z\"\nddb.berth", 1))), e); !errors.Is(err, diskimage.ErrChanged) {
+		t.Errorf("a change near the end: error %v, expected ErrChanged", err)
+	}
+}
+
 // TestLinesOfOthers: VirtualBox adds lines after ours. A change goes on in place; a removal leaves empty slots
 // where the lines cannot be moved safely, in states that never show an older label, and takes the lines out where
 // the file is replaced.

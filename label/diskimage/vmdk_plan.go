@@ -105,6 +105,9 @@ func (img *vmdkImage) writable() error {
 // newEdit starts an edit with what must not change until it is applied: all that was looked at.
 func (img *vmdkImage) newEdit() *Edit {
 	seen := img.src.head[:min(len(img.src.head), int(img.base)+fullArea*sectorSize)]
+	if img.header == nil && len(img.desc.text) > len(seen) {
+		seen = img.desc.text
+	}
 	return &Edit{Size: img.src.size, Before: []Write{{Offset: 0, Data: bytes.Clone(seen)}}}
 }
 

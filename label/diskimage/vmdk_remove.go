@@ -16,7 +16,7 @@ func (vmdk) planRemove(s *source) (*Edit, error) {
 	if sl.none() {
 		return nil, fmt.Errorf("plan removal: %w", ErrNoLabel)
 	}
-	if err := img.writable(); err != nil {
+	if err := img.removable(); err != nil {
 		return nil, err
 	}
 	e := img.newEdit()
@@ -32,6 +32,17 @@ func (vmdk) planRemove(s *source) (*Edit, error) {
 	}
 	img.blank(e)
 	return e, nil
+}
+
+// removable reports why nothing may be removed. A text file is never too long for that.
+func (img *vmdkImage) removable() error {
+	if img.header != nil {
+		return img.writable()
+	}
+	if more := img.src.size - int64(len(img.desc.text)); more > headSize {
+		return fmt.Errorf("plan removal: %w: %d bytes follow the descriptor's end", ErrCorrupt, more)
+	}
+	return nil
 }
 
 // cut ends the text before the lines of the label with one NUL, and then clears them.
