@@ -29,6 +29,8 @@ It exits with 6 when no image has a label.`,
 			// As grep has it: some without a label are fine, none at all is not.
 			if t.ok > 0 {
 				delete(t.codes, codeNothing)
+			} else if len(t.codes) == 0 {
+				t.add(codeNothing) // those met in a folder were passed over
 			}
 			return reported(t.code())
 		},
