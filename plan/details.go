@@ -55,7 +55,8 @@ func (c *checker) sameVM(v *vmAt, got *fleet.VM) {
 	}
 	for i := range min(len(got.Disks), len(v.vm.Disks)) {
 		got, want := &got.Disks[i], &v.vm.Disks[i]
-		if got.Size != want.Size || got.Format != want.Format || got.Path != want.Path && got.Path != "" {
+		known := got.Path != ""
+		if got.Size != want.Size || got.Format != want.Format || known && (got.Path != want.Path || !slices.Equal(got.Chain, want.Chain)) {
 			c.say(ConstraintDetails, "disk %s is not as in the snapshot", want.ID)
 		}
 	}
