@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -185,6 +186,33 @@ func TestClean(t *testing.T) {
 	t.Parallel()
 	if got := cleanLine("a\x1b[31m\nb\tc\u202ed\x9be\xff"); got != "a?[31m b c?d??" && got != "a?[31m b c?d?e?" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestJSONOnTerminal: control characters that JSON allows in strings do not get to a terminal, and mean the same.
+func TestJSONOnTerminal(t *testing.T) {
+	t.Parallel()
+	const tag = "a\u009b31m\u202e\u007fb"
+	var out strings.Builder
+	a := newApp(Env{Out: &out, Getenv: func(string) string { return "" }})
+	s := &fleet.Snapshot{Version: 1, Pools: []fleet.Pool{{ID: "p", Tags: []string{tag}}}}
+	if err := errors.Join(writeSnapshot(a.out, s), a.out.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	for _, terminal := range []bool{false, true} {
+		a.outTTY = terminal
+		if err := errors.Join(a.writeJSON([]byte(`{"Tags":["`+tag+`"]}`)), a.out.Flush()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exported, rest, _ := strings.Cut(out.String(), `{"Tags"`)
+	raw, shown, _ := strings.Cut(rest, `{"Tags"`)
+	if strings.ContainsFunc(exported+shown, harmful) || !strings.Contains(raw, tag) {
+		t.Errorf("exported %q, piped %q, shown %q", exported, raw, shown)
+	}
+	var got fleet.Snapshot
+	if err := json.Unmarshal([]byte(exported), &got); err != nil || len(got.Pools) != 1 || got.Pools[0].Tags[0] != tag {
+		t.Errorf("read back %+v, %v", got.Pools, err)
 	}
 }
 

@@ -64,7 +64,7 @@ func writeList[T any](w *bufio.Writer, name string, list []T) error {
 		if i == 0 {
 			sep = "\n    "
 		}
-		if _, err := w.WriteString(sep + string(b)); err != nil {
+		if _, err := w.WriteString(sep + string(escapeControls(b))); err != nil {
 			return err
 		}
 	}

@@ -52,6 +52,15 @@ func (a *app) encode(v any, indent string) error {
 	return nil
 }
 
+// writeJSON writes the content of a JSON file to standard output: its very bytes, but to a terminal harmless ones.
+func (a *app) writeJSON(data []byte) error {
+	if a.outTTY {
+		data = escapeControls(data)
+	}
+	_, err := a.out.Write(data)
+	return err
+}
+
 // escapeControls escapes in JSON what encoding/json leaves as it is and a terminal may obey: DEL, the control
 // characters from U+0080 on, and those that change the direction of writing. All of them stand in strings.
 func escapeControls(text []byte) []byte {

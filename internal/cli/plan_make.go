@@ -34,8 +34,7 @@ each. Nothing is changed. The same snapshot and policy give the same plan, byte 
 				}
 			}
 			if a.json || output == "-" {
-				_, err := a.out.Write(data)
-				return err
+				return a.writeJSON(data)
 			}
 			a.printPlan(f)
 			return nil
