@@ -34,7 +34,7 @@ var kinds = []struct {
 	{as[*policy.Error], kind{codeInput, "'berth policy show' prints a commented example"}},
 	{as[*yamlError], kind{codeInput, ""}},
 	{as[*fleet.SyntaxError], kind{codeInput, ""}},
-	{as[*label.TrustError], kind{codeInput, "the fields of a trust file are in docs/cli.md"}},
+	{as[*label.TrustError], kind{codeInput, "the fields of a trust file are in docs/formats/label.md"}},
 	{as[*dir.LockedError], kind{codeRefused, "shut the VM down, or label the disk when it is closed next"}},
 	{is(diskimage.ErrNoLabel), kind{codeNothing, ""}},
 	{is(diskimage.ErrDamaged), kind{codeInput, "'berth label strip FILE' removes what is left of it; then set it again"}},
