@@ -1,5 +1,5 @@
 // Package dir is the driver for disk images in local folders: it opens an image for reading, or for writing
-// under the locks that hypervisors respect, and walks folders.
+// under the locks that hypervisors respect.
 //
 // Invariants: what is not a regular file with content is refused before anything is opened for writing; an
 // image that a hypervisor has open is refused (*LockedError) and not touched; while an image is open for writing

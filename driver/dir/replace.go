@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Names of temporary files: a crash can leave one, which Walk passes over.
+// Names of temporary files: a crash can leave one, which those who go through folders pass over.
 const (
 	tempPrefix = ".berth-"
 	tempSuffix = ".tmp"

@@ -32,6 +32,9 @@ label is signed by a key of the trust file, unexpired, and made for the disk tha
 			if err != nil {
 				return err
 			}
+			if t.ok == 0 && len(t.codes) == 0 {
+				t.add(codeNothing) // those met in a folder were passed over
+			}
 			return reported(t.code())
 		},
 	}
