@@ -208,7 +208,7 @@ func (c *Catalogue) first(rules []Rule, vars map[string]any, object string) (*Ru
 			return r, nil
 		}
 	}
-	return nil, nil //nolint:nilnil // no rule is an answer, not a fault
+	return nil, nil // no rule is an answer, not a fault
 }
 
 func viewHost(h *fleet.Host) *ruleHost {

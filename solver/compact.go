@@ -16,7 +16,7 @@ func (s *state) compact() {
 	for i := range s.vms {
 		for s.vms[i].moves > 1 && tried < maxCompact {
 			tried++
-			if !s.joinMoves(vmIx(i)) { //nolint:gosec // fewer VMs than 2^31
+			if !s.joinMoves(vmIx(i)) { // fewer VMs than 2^31
 				break
 			}
 		}

@@ -124,7 +124,7 @@ func (s *state) vm(id fleet.VMID) vmIx {
 	if !ok {
 		return none
 	}
-	return vmIx(i) //nolint:gosec // fewer VMs than 2^31
+	return vmIx(i) // fewer VMs than 2^31
 }
 
 // apply makes a step of a plan, and gives the place that it leads to.
@@ -215,14 +215,14 @@ func (s *state) explainOthers(e *Explanation, i vmIx, chosen place) {
 	u := *s.single(i)
 	by := make([]plan.RefusedHost, len(order))
 	for h := range s.hosts {
-		if hostIx(h) == chosen.host { //nolint:gosec // fewer hosts than 2^31
+		if hostIx(h) == chosen.host { // fewer hosts than 2^31
 			continue
 		}
-		p, r := s.fit(&u, hostIx(h), anywhere) //nolint:gosec // as above
+		p, r := s.fit(&u, hostIx(h), anywhere) // as above
 		if r == "" && s.vms[i].unit != none && len(s.units[s.vms[i].unit].vms) > 1 || r == "" && s.anchored(i, chosen.host) {
 			r = plan.ConstraintAffinity
 		}
-		if r == "" && hostIx(h) == s.vms[i].host { //nolint:gosec // as above
+		if r == "" && hostIx(h) == s.vms[i].host { // as above
 			r = s.leaving(i)
 		}
 		if n := slices.Index(order, r); n >= 0 {

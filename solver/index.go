@@ -73,7 +73,7 @@ func newIndex(s *state) index {
 			ix.buckets = append(ix.buckets, bucket{source: h.snap.Source, tier: h.facts.Tier, security: h.facts.Security, shared: shared})
 		}
 		h.bucket, h.slot = b, len(ix.buckets[b].hosts)
-		ix.buckets[b].hosts = append(ix.buckets[b].hosts, hostIx(i)) //nolint:gosec // fewer hosts than 2^31
+		ix.buckets[b].hosts = append(ix.buckets[b].hosts, hostIx(i)) // fewer hosts than 2^31
 		for _, p := range h.pools {
 			if len(s.pools[p].hosts) == 1 {
 				ix.buckets[b].local = max(ix.buckets[b].local, s.pools[p].facts.Tier)
@@ -154,7 +154,7 @@ func (b *bucket) walk(a amount, queue []int32, visit func(hostIx) (stop bool)) [
 	if b.tree[1].has(a) {
 		queue = append(queue, 1)
 	}
-	half := int32(len(b.tree) / 2) //nolint:gosec // at most twice the hosts
+	half := int32(len(b.tree) / 2) // at most twice the hosts
 	for len(queue) > 0 {
 		n := queue[0]
 		last := len(queue) - 1

@@ -91,7 +91,7 @@ func TestCheckRefusesEveryChange(t *testing.T) {
 	accepted := map[string]int{}
 	try := func(t interface{ Fatal(...any) }, p *policy.Problem, pl *plan.Plan, rnd *rand.Rand) {
 		bad := *pl
-		bad.Steps = copyValue(reflect.ValueOf(pl.Steps)).Interface().([]plan.Step) //nolint:forcetypeassert // it is one
+		bad.Steps = copyValue(reflect.ValueOf(pl.Steps)).Interface().([]plan.Step) // it is one
 		all := leaves("", reflect.ValueOf(&bad.Steps[rnd.IntN(len(bad.Steps))]).Elem(), nil)
 		l := all[rnd.IntN(len(all))]
 		l.mutate(rnd)

@@ -347,7 +347,7 @@ func mix(seed uint64, h hostIx) uint64 {
 	if seed == 0 {
 		return 0
 	}
-	x := seed ^ uint64(h)*0x9e3779b97f4a7c15 //nolint:gosec // an index is not negative
+	x := seed ^ uint64(h)*0x9e3779b97f4a7c15 // an index is not negative
 	x ^= x >> 29
 	x *= 0xbf58476d1ce4e5b9
 	return x ^ x>>32

@@ -103,7 +103,7 @@ func (s *state) freed(mark int) []hostIx {
 // relieveHosts moves VMs off hosts that have promised more than they have, lowest priority first.
 func (x *search) relieveHosts() {
 	for i := range x.hosts {
-		h := hostIx(i) //nolint:gosec // fewer hosts than 2^31
+		h := hostIx(i) // fewer hosts than 2^31
 		for c := x.overfull(h); c != "" && !x.over(); c = x.overfull(h) {
 			why := x.whyOverfull(h, c)
 			if !x.moveOne(x.unitsOn(h, c), why) {

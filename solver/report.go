@@ -147,7 +147,7 @@ func (s *state) staying(i vmIx) string {
 // unrelieved names the VMs that would have to leave over-full hosts, lowest priority first.
 func (x *search) unrelieved(why map[vmIx]string) {
 	for i := range x.hosts {
-		h := hostIx(i) //nolint:gosec // fewer hosts than 2^31
+		h := hostIx(i) // fewer hosts than 2^31
 		c := x.overfull(h)
 		if c == "" {
 			continue
@@ -231,7 +231,7 @@ func (s *state) refusals(u *unit, own string) ([]plan.RefusedHost, string) {
 	by := make([]plan.RefusedHost, len(order))
 	nearest, least := hostIx(none), 0.0
 	for i := range s.hosts {
-		h := hostIx(i) //nolint:gosec // fewer hosts than 2^31
+		h := hostIx(i) // fewer hosts than 2^31
 		r := own
 		if own == "" || h != s.vms[u.vms[0]].host {
 			_, r = s.fit(u, h, anywhere)

@@ -193,7 +193,7 @@ func (s *state) addHosts() error {
 			name := plan.DomainOf(kind, snap)
 			d, ok := domains[name]
 			if !ok {
-				d = int32(len(domains)) //nolint:gosec // a snapshot has fewer hosts than 2^31
+				d = int32(len(domains)) // a snapshot has fewer hosts than 2^31
 				domains[name] = d
 			}
 			h.domains[k] = d

@@ -129,7 +129,7 @@ func readDomain(l *golibvirt.Libvirt, h *host, dom golibvirt.Domain, pools []poo
 			return nil, err
 		}
 		doc = e.live
-		kind, _, _, _, _, _, _, _, _, _, _, _, err := l.DomainGetJobInfo(dom) //nolint:dogsled // the library's signature
+		kind, _, _, _, _, _, _, _, _, _, _, _, err := l.DomainGetJobInfo(dom) // the library's signature
 		if err != nil && !hasCode(err, golibvirt.ErrNoSupport, golibvirt.ErrOperationInvalid, golibvirt.ErrOperationUnsupported) {
 			return nil, err
 		}
@@ -215,7 +215,7 @@ func userOf(l *golibvirt.Libvirt, dom golibvirt.Domain, file string) (*user, err
 	for _, flags := range []golibvirt.DomainXMLFlags{0, golibvirt.DomainXMLInactive} {
 		doc, err := l.DomainGetXMLDesc(dom, flags)
 		if hasCode(err, golibvirt.ErrNoDomain) {
-			return nil, nil //nolint:nilnil // gone: uses nothing
+			return nil, nil // gone: uses nothing
 		}
 		if err != nil {
 			return nil, err
@@ -228,7 +228,7 @@ func userOf(l *golibvirt.Libvirt, dom golibvirt.Domain, file string) (*user, err
 			return &user{name: dom.Name, uuid: uuidString(dom.UUID), active: dom.ID >= 0}, nil
 		}
 	}
-	return nil, nil //nolint:nilnil // no use found is an answer
+	return nil, nil // no use found is an answer
 }
 
 func uuidString(u golibvirt.UUID) string {

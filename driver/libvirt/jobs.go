@@ -39,7 +39,7 @@ func (h *host) jobStats(ctx context.Context, dom golibvirt.Domain) (running bool
 		done, total uint64
 	}
 	s, err := call(ctx, h, h.time.Call, func(l *golibvirt.Libvirt) (stats, error) {
-		kind, _, _, total, done, _, _, _, _, _, _, _, err := l.DomainGetJobInfo(dom) //nolint:dogsled // the library's signature
+		kind, _, _, total, done, _, _, _, _, _, _, _, err := l.DomainGetJobInfo(dom) // the library's signature
 		return stats{kind, done, total}, err
 	})
 	if hasCode(err, golibvirt.ErrNoDomain, golibvirt.ErrOperationInvalid, golibvirt.ErrOperationUnsupported) {

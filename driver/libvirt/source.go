@@ -297,7 +297,7 @@ func (h *host) describe(l *golibvirt.Libvirt) (sight, error) {
 	if err != nil {
 		return v, err
 	}
-	_, memory, cpus, _, _, _, _, _, err := l.NodeGetInfo() //nolint:dogsled // the library's signature
+	_, memory, cpus, _, _, _, _, _, err := l.NodeGetInfo() // the library's signature
 	if err != nil {
 		return v, err
 	}

@@ -52,7 +52,7 @@ type packet struct {
 
 func (w *wire) send(proc, kind, status uint32, body []byte) error {
 	b := make([]byte, 0, headerSize+len(body))
-	for _, v := range []uint32{uint32(headerSize + len(body)), remoteProgram, 1, proc, kind, w.serial, status} { //nolint:gosec // bounded by streamChunk
+	for _, v := range []uint32{uint32(headerSize + len(body)), remoteProgram, 1, proc, kind, w.serial, status} { // bounded by streamChunk
 		b = binary.BigEndian.AppendUint32(b, v)
 	}
 	_, err := w.conn.Write(append(b, body...))
@@ -114,7 +114,7 @@ func decodeError(b []byte) error {
 }
 
 func appendString(b []byte, s string) []byte {
-	b = binary.BigEndian.AppendUint32(b, uint32(min(len(s), math.MaxInt32))) //nolint:gosec // bounded
+	b = binary.BigEndian.AppendUint32(b, uint32(min(len(s), math.MaxInt32))) // bounded
 	b = append(b, s...)
 	return append(b, make([]byte, (4-len(s)%4)%4)...)
 }
@@ -147,7 +147,7 @@ func volumeArgs(vol golibvirt.StorageVol, off, n uint64) []byte {
 // of its threads race (seen with 9.0), and go-libvirt takes the data for the reply then.
 func (w *wire) download(vol golibvirt.StorageVol, off int64, n int) ([]byte, error) {
 	w.serial++
-	if err := w.send(procDownload, typeCall, statusOK, volumeArgs(vol, uint64(off), uint64(n))); err != nil { //nolint:gosec // not negative
+	if err := w.send(procDownload, typeCall, statusOK, volumeArgs(vol, uint64(off), uint64(n))); err != nil { // not negative
 		return nil, err
 	}
 	var buf bytes.Buffer
@@ -188,7 +188,7 @@ func isLibvirt(err error) bool {
 
 // upload writes p into the volume at off. It returns when libvirtd has closed the file.
 func (w *wire) upload(vol golibvirt.StorageVol, off int64, p []byte) error {
-	if _, err := w.call(procUpload, volumeArgs(vol, uint64(off), uint64(len(p)))); err != nil { //nolint:gosec // not negative
+	if _, err := w.call(procUpload, volumeArgs(vol, uint64(off), uint64(len(p)))); err != nil { // not negative
 		return err
 	}
 	for len(p) > 0 {
@@ -295,7 +295,7 @@ func (w *wire) quiet() bool {
 	}
 	quiet := false
 	err = raw.Read(func(fd uintptr) bool {
-		_, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT) //nolint:gosec // a file descriptor
+		_, _, err := unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT) // a file descriptor
 		quiet = errors.Is(err, unix.EAGAIN)
 		return true
 	})

@@ -59,7 +59,7 @@ func parseVMDK(head []byte, size int64) (*vmdkInfo, error) {
 		}
 		v.descSize, v.text = size, string(head[:size])
 	default:
-		return nil, nil //nolint:nilnil // no VMDK is an answer, not a fault
+		return nil, nil // no VMDK is an answer, not a fault
 	}
 	v.text, _, _ = strings.Cut(v.text, "\x00")
 	return v, v.parseText()

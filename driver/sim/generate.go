@@ -96,7 +96,7 @@ func generate(o Options) *generator {
 		o.VMs = 0
 	}
 	g := &generator{
-		rng:  rand.New(rand.NewPCG(o.Seed, 0x6265727468)), //nolint:gosec // a seeded fleet, no secret
+		rng:  rand.New(rand.NewPCG(o.Seed, 0x6265727468)), // a seeded fleet, no secret
 		snap: &fleet.Snapshot{Version: fleet.SnapshotVersion, Taken: taken},
 	}
 	g.makeHosts(o.Hosts)

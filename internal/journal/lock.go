@@ -40,7 +40,7 @@ func Acquire(path string) (*Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	l := &Lock{file: f.(osFile).File} //nolint:forcetypeassert // it is what osFS opens
+	l := &Lock{file: f.(osFile).File} // it is what osFS opens
 	if err := l.sign(); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), l.file.Close())
 	}
