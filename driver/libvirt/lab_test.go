@@ -49,6 +49,9 @@ func TestMain(m *testing.M) {
 func startLab(t *testing.T) *lab {
 	t.Helper()
 	shared.once.Do(func() { shared.lab, shared.skip, shared.err = newLab() })
+	if shared.skip != "" && os.Getenv("BERTH_LAB") == "must" && os.Getenv("BERTH_NO_LAB") == "" {
+		t.Fatal(shared.skip + ", and BERTH_LAB=must")
+	}
 	if shared.skip != "" {
 		t.Skip(shared.skip)
 	}

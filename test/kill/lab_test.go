@@ -21,16 +21,20 @@ func startLab(t *testing.T) *lab {
 	if testing.Short() || os.Getenv("BERTH_NO_LAB") != "" {
 		t.Skip("-short or BERTH_NO_LAB: no lab")
 	}
+	skip := t.Skip
+	if os.Getenv("BERTH_LAB") == "must" {
+		skip = t.Fatal
+	}
 	if os.Getuid() != 0 {
-		t.Skip("the lab needs root")
+		skip("the lab needs root")
 	}
 	for _, tool := range []string{"libvirtd", "qemu-img", "qemu-system-x86_64", "virsh", "unshare", "nsenter", "ip", "as", "ld"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip("the lab needs " + tool + ": run make deps")
+			skip("the lab needs " + tool + ": run make deps")
 		}
 	}
 	if out, err := exec.Command("unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "true").CombinedOutput(); err != nil {
-		t.Skipf("the lab needs Linux namespaces: %s", out)
+		skip("the lab needs Linux namespaces: " + string(out))
 	}
 	l := &lab{dir: fmt.Sprintf("/tmp/bk%d", os.Getpid())} // short: a unix socket's path ends at 107 bytes
 	t.Cleanup(func() { l.script(t, "scenario", "down") })
