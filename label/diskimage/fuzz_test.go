@@ -72,7 +72,7 @@ func FuzzDescriptor(f *testing.F) {
 }
 
 // FuzzPlanSet: an image that takes a label gives back the same text when it is removed, and what is not the place
-// of the label is not touched. An image that was labelled before only has to survive.
+// of the label is not touched. An image that was labelled before only has to survive, or be refused untouched.
 func FuzzPlanSet(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -90,8 +90,13 @@ func FuzzPlanSet(f *testing.F) {
 			}
 			return
 		}
+		writes := m.Writes
 		if err := crash.Set(m, crash.Small(t, info.Binding(), ^uint32(0))); err != nil {
-			t.Fatalf("change: %v", err)
+			// With remains of slots and of others' bytes behind them, the first change may take the last room.
+			if fresh || m.Writes != writes {
+				t.Fatalf("change: %v after %d writes", err, m.Writes-writes)
+			}
+			return
 		}
 		if err := crash.Remove(m); err != nil {
 			t.Fatalf("remove: %v", err)
