@@ -95,14 +95,7 @@ func (m *move) migrate(ctx context.Context, s *end) error {
 	}
 	paths, disks := map[string]string{}, []string{}
 	for _, dm := range m.disks {
-		set, err := m.src.fileSet(ctx, dm.from.name, dm.disk.Path, dm.disk.Format)
-		if err != nil {
-			return wrap(m.op, err, false)
-		}
-		if err := m.liveDisk(ctx, dm, set); err != nil {
-			return err
-		}
-		if err := m.clearTarget(ctx, dm, set); err != nil {
+		if _, err := m.clearForLive(ctx, dm); err != nil {
 			return err
 		}
 		paths[string(dm.disk.ID)] = dm.target
@@ -213,17 +206,24 @@ func (m *move) awaitMigration(ctx context.Context, s *end, result <-chan error) 
 	}
 }
 
+// clearForLive gives the files of a disk that can be copied while its guest runs, with its target cleared of
+// what a broken copy left.
+func (m *move) clearForLive(ctx context.Context, dm diskMove) (*fileSet, error) {
+	set, err := m.src.fileSet(ctx, dm.from.name, dm.disk.Path, dm.disk.Format)
+	if err != nil {
+		return nil, wrap(m.op, err, false)
+	}
+	if err := m.liveDisk(ctx, dm, set); err != nil {
+		return nil, err
+	}
+	return set, m.clearTarget(ctx, dm, set)
+}
+
 // blockCopy starts to mirror a disk of the running VM into its new pool. The mirror is found, and finished, in
 // the next round.
 func (m *move) blockCopy(ctx context.Context, e *end, dm diskMove) error {
-	set, err := m.src.fileSet(ctx, dm.from.name, dm.disk.Path, dm.disk.Format)
+	set, err := m.clearForLive(ctx, dm)
 	if err != nil {
-		return wrap(m.op, err, false)
-	}
-	if err := m.liveDisk(ctx, dm, set); err != nil {
-		return err
-	}
-	if err := m.clearTarget(ctx, dm, set); err != nil {
 		return err
 	}
 	flags := golibvirt.DomainBlockCopyTransientJob
