@@ -184,7 +184,10 @@ type Disk struct {
 	Used   Bytes  `json:"used"` // in the pool, the whole chain
 	// Chain is the backing chain below Path, nearest first, bounded to MaxChain.
 	Chain []ChainLink `json:"chain,omitempty"`
-	Label Label       `json:"label"`
+	// Metadata is the label that the hypervisor itself keeps for this disk while the image cannot be written, as found: a
+	// DSSE envelope of label.Frame, not verified. Empty: none.
+	Metadata string `json:"metadata,omitempty"`
+	Label    Label  `json:"label"`
 }
 
 // ChainLink is one image below the top one.
@@ -218,8 +221,19 @@ type Label struct {
 	Issuer   string          `json:"issuer,omitempty"`
 	Ceiling  string          `json:"ceiling,omitempty"` // highest level that the key may grant; empty: any
 	From     string          `json:"from,omitempty"`    // path of the image that held it, when an ancestor's
+	Place    LabelPlace      `json:"place,omitempty"`   // where it was found; empty when there is none
 	Reason   string          `json:"reason,omitempty"`  // why unsigned or invalid
 }
+
+// LabelPlace is where the label that counts was found.
+type LabelPlace string
+
+// The places of a label. Of two the one with the higher serial counts; the image's when they are equal.
+const (
+	LabelInImage    LabelPlace = "image"
+	LabelInSidecar  LabelPlace = "sidecar"  // the file NAME.berth beside the image
+	LabelInMetadata LabelPlace = "metadata" // the hypervisor's own, Disk.Metadata
+)
 
 // Gap is something that could not be seen. It is part of the inventory, shown, and never skipped silently.
 type Gap struct {

@@ -37,6 +37,15 @@ type KeyID [8]byte
 // String is the id as 16 hexadecimal digits.
 func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
 
+// ParseKeyID reads the 16 hexadecimal digits of a key id; zero is none.
+func ParseKeyID(s string) (KeyID, error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(KeyID{}) || KeyID(b) == (KeyID{}) {
+		return KeyID{}, fmt.Errorf("parse key id: %q, expected 16 hexadecimal digits, not all zero", clip(s))
+	}
+	return KeyID(b), nil
+}
+
 // PublicKey is an Ed25519 public key (RFC 8032).
 type PublicKey struct{ raw [ed25519.PublicKeySize]byte }
 
@@ -140,17 +149,36 @@ func parsePEM(text []byte, kind string) ([]byte, error) {
 	return block.Bytes, nil
 }
 
-// Seal makes the frame of a document and signs it. Without a key the label is unsigned: legal to read, and
+// Signer makes Ed25519 signatures (RFC 8032) of the bytes themselves, not of a hash: a *PrivateKey, or an agent that
+// keeps the key to itself.
+type Signer interface {
+	Public() PublicKey
+	// Sign returns the 64 bytes of the signature of message.
+	Sign(message []byte) ([]byte, error)
+}
+
+// Sign signs message with the key; it cannot fail.
+func (k *PrivateKey) Sign(message []byte) ([]byte, error) { return ed25519.Sign(k.raw, message), nil }
+
+// Seal makes the frame of a document and signs it. Without a signer the label is unsigned: legal to read, and
 // worth what the catalogue says.
-func Seal(doc Document, key *PrivateKey) (Frame, error) {
+func Seal(doc Document, signer Signer) (Frame, error) {
 	payload, err := doc.Canonical()
 	if err != nil {
 		return Frame{}, err
 	}
 	f := Frame{Serial: doc.Serial, Payload: payload}
-	if key != nil {
-		f.KeyID = key.Public().ID()
-		copy(f.Signature[:], ed25519.Sign(key.raw, dsse.PAE(PayloadType, payload)))
+	if k, ok := signer.(*PrivateKey); signer == nil || ok && k == nil {
+		return f, nil
+	}
+	sig, err := signer.Sign(dsse.PAE(PayloadType, payload))
+	if err != nil {
+		return Frame{}, fmt.Errorf("sign label: %w", err)
+	}
+	f.KeyID = signer.Public().ID()
+	copy(f.Signature[:], sig)
+	if len(sig) != len(f.Signature) || !f.signedBy(signer.Public()) {
+		return Frame{}, fmt.Errorf("sign label: what was returned is no signature of key %s", f.KeyID)
 	}
 	return f, nil
 }

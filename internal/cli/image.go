@@ -129,6 +129,10 @@ func openImage(e entry) (img *image, o outcome) {
 		closeQuietly(f)
 		return nil, o
 	}
+	if e.found && info.Format == diskimage.FormatRaw && frame == nil && !info.Damaged {
+		closeQuietly(f)
+		return nil, outcome{skip: true, note: "no label, and anything at all can look raw"}
+	}
 	o.line.describe(frame, info)
 	return &image{File: f, frame: frame, info: info}, o
 }

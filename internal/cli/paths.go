@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/berth-project/berth/driver/dir"
+	"github.com/berth-project/berth/label/diskimage"
 	"github.com/spf13/cobra"
 )
 
@@ -163,7 +164,7 @@ func walkPath(p string, recursive bool, yield func(entry) bool) bool {
 			}
 			return nil
 		}
-		if d.Type().IsRegular() && !dir.IsTemp(d.Name()) && !yield(entry{path: path, found: true}) {
+		if d.Type().IsRegular() && !dir.IsTemp(d.Name()) && !strings.HasSuffix(d.Name(), diskimage.SidecarSuffix) && !yield(entry{path: path, found: true}) {
 			return errStop
 		}
 		return nil

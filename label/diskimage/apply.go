@@ -21,6 +21,9 @@ func Apply(f File, e *Edit) error {
 			return fmt.Errorf("apply edit: %w: %w", ErrChanged, err)
 		}
 	}
+	if err := expectBeside(f, e.Beside); err != nil {
+		return fmt.Errorf("apply edit: %w: %w", ErrChanged, err)
+	}
 	replaced, err := replace(f, e)
 	if err != nil {
 		return err
@@ -30,7 +33,10 @@ func Apply(f File, e *Edit) error {
 			return err
 		}
 	}
-	got, _, err := ReadLabel(f)
+	if err := applyBeside(f, e.Beside); err != nil {
+		return err
+	}
+	got, _, err := Options{Format: e.Format}.ReadLabel(f)
 	if err != nil {
 		return fmt.Errorf("verify label: %w", err)
 	}

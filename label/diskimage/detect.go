@@ -17,29 +17,43 @@ type codec interface {
 	planRemove(s *source) (*Edit, error)
 }
 
-// codecs are all formats, in the order in which they are tried: those known by their head first.
-func codecs() [6]codec {
-	return [...]codec{
-		vmdk{},
-		magic{FormatQcow2, 0, "QFI\xfb"},
-		magic{FormatVHDX, 0, "vhdxfile"},
-		magic{FormatVDI, 64, "\x7f\x10\xda\xbe"},
-		vhd{magic{FormatVHD, 0, "conectix"}},
-		raw{magic{name: FormatRaw}},
-	}
+// identifier is a codec whose format holds an identity of the disk that can be changed.
+type identifier interface {
+	planIdentity(s *source, uuid string) (*Edit, error)
 }
 
-func find(r Reader) (codec, *source, error) {
+// codecs are all formats, in the order in which they are tried: those known by their head first.
+func codecs() [6]codec { return [...]codec{vmdk{}, qcow2{}, vhdx{}, vdi{}, vhd{}, raw{}} }
+
+// Options is what a caller knows of an image, or wants, besides its bytes. The zero value is right for a file of which
+// nothing is known.
+type Options struct {
+	// Format is what the image is declared to be, by a hypervisor or an overlay. It is then not looked for: what a
+	// guest wrote into its raw disk must not be taken for a container. Empty: by content.
+	Format Format
+	// VHDFooter lets a first label of a VHD go into the reserved bytes of its footer, which the format wants to be
+	// zero, instead of beside the image.
+	VHDFooter bool
+}
+
+func (o Options) find(r Reader) (codec, *source, error) {
 	s, err := newSource(r)
 	if err != nil {
 		return nil, nil, err
 	}
+	s.opts = o
 	for _, c := range codecs() {
+		if o.Format == FormatRaw && c.format() != FormatRaw {
+			continue
+		}
 		ok, err := c.detect(s)
 		if err != nil {
 			return nil, nil, err
 		}
-		if ok {
+		switch {
+		case ok && o.Format != "" && c.format() != o.Format:
+			return nil, nil, fmt.Errorf("detect format: %w: declared as %s, it is %s", ErrCorrupt, o.Format, c.format())
+		case ok:
 			return c, s, nil
 		}
 	}
@@ -48,24 +62,32 @@ func find(r Reader) (codec, *source, error) {
 
 // Detect names the format by content alone. ErrNotImage: none of them.
 func Detect(r Reader) (Format, error) {
-	c, _, err := find(r)
+	c, _, err := Options{}.find(r)
 	if err != nil {
 		return "", err
 	}
 	return c.format(), nil
 }
 
-// Inspect reads the image's headers. Of a format that carries no label yet it gives Format alone and
-// ErrUnsupported.
+// Inspect reads the image's headers. With an error that says why not all is known it still gives what is, Format at least.
 func Inspect(r Reader) (*Info, error) {
 	_, info, err := ReadLabel(r)
 	return info, err
 }
 
+// ReadLabel is Options{}.ReadLabel.
+func ReadLabel(r Reader) (*label.Frame, *Info, error) { return Options{}.ReadLabel(r) }
+
+// PlanSet is Options{}.PlanSet.
+func PlanSet(r Reader, frame label.Frame) (*Edit, error) { return Options{}.PlanSet(r, frame) }
+
+// PlanRemove is Options{}.PlanRemove.
+func PlanRemove(r Reader) (*Edit, error) { return Options{}.PlanRemove(r) }
+
 // ReadLabel reads the headers and the label. A nil frame means that there is none. The frame's signature and
 // document are not checked (label.TrustFile.Verify does it). An image of the usual make costs one read.
-func ReadLabel(r Reader) (*label.Frame, *Info, error) {
-	c, s, err := find(r)
+func (o Options) ReadLabel(r Reader) (*label.Frame, *Info, error) {
+	c, s, err := o.find(r)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -74,31 +96,63 @@ func ReadLabel(r Reader) (*label.Frame, *Info, error) {
 
 // PlanSet works out how to store frame in the image, as its first label or in place of the present one. The
 // frame's document has to be valid, bound to this disk, and its serial above the present label's.
-func PlanSet(r Reader, frame label.Frame) (*Edit, error) {
-	c, s, err := find(r)
+func (o Options) PlanSet(r Reader, frame label.Frame) (*Edit, error) {
+	c, s, err := o.find(r)
 	if err != nil {
 		return nil, err
 	}
-	return c.planSet(s, frame)
+	e, err := c.planSet(s, frame)
+	if err != nil {
+		return nil, err
+	}
+	e.Format = c.format()
+	return e, mirror(s, e)
 }
 
 // PlanRemove works out how to remove the image's label, damaged or not. ErrNoLabel: there is nothing to remove.
-func PlanRemove(r Reader) (*Edit, error) {
-	c, s, err := find(r)
+func (o Options) PlanRemove(r Reader) (*Edit, error) {
+	c, s, err := o.find(r)
 	if err != nil {
 		return nil, err
 	}
-	return c.planRemove(s)
+	e, err := c.planRemove(s)
+	if err != nil {
+		return nil, err
+	}
+	e.Format = c.format()
+	return e, mirror(s, e)
 }
 
-// magic is a format that is known by fixed bytes and carries no label in this version.
+// PlanIdentity works out how to give the image another identity (Info.UUID), for a copy that takes the place of its
+// original: the label, which is bound to it, then needs no new signature. uuid is 8-4-4-4-12 lower-case hexadecimal
+// digits. It is meant for a file that nobody else has seen yet: it need not survive a power cut. ErrUnsupported: the
+// format has no identity.
+func (o Options) PlanIdentity(r Reader, uuid string) (*Edit, error) {
+	c, s, err := o.find(r)
+	if err != nil {
+		return nil, err
+	}
+	i, ok := c.(identifier)
+	if !ok {
+		return nil, fmt.Errorf("plan identity: %w: %s images have none", ErrUnsupported, c.format())
+	}
+	if normalUUID(uuid) != uuid || uuid == "" {
+		return nil, fmt.Errorf("plan identity: %q, expected 8-4-4-4-12 lower-case hexadecimal digits", clip(uuid))
+	}
+	e, err := i.planIdentity(s, uuid)
+	if err != nil {
+		return nil, err
+	}
+	e.Format = c.format()
+	return e, nil
+}
+
+// magic knows a format by fixed bytes.
 type magic struct {
 	name   Format
 	offset int
 	bytes  string
 }
-
-func (m magic) format() Format { return m.name }
 
 func (m magic) detect(s *source) (bool, error) {
 	return len(s.head) > m.offset && bytes.HasPrefix(s.head[m.offset:], []byte(m.bytes)), nil
@@ -107,30 +161,3 @@ func (m magic) detect(s *source) (bool, error) {
 func (m magic) unsupported() error {
 	return fmt.Errorf("read label: %w: %s images carry no label in this version", ErrUnsupported, m.name)
 }
-
-func (m magic) read(*source) (*label.Frame, *Info, error) {
-	return nil, &Info{Format: m.name}, m.unsupported()
-}
-
-func (m magic) planSet(*source, label.Frame) (*Edit, error) { return nil, m.unsupported() }
-
-func (m magic) planRemove(*source) (*Edit, error) { return nil, m.unsupported() }
-
-// vhd has its footer at the end, and a dynamic one a copy of it at the start.
-type vhd struct{ magic }
-
-func (v vhd) detect(s *source) (bool, error) {
-	if ok, err := v.magic.detect(s); ok || err != nil {
-		return ok, err
-	}
-	if s.size < sectorSize || s.size%sectorSize != 0 {
-		return false, nil
-	}
-	foot, err := s.at(s.size-sectorSize, sectorSize)
-	return err == nil && len(foot) == sectorSize && bytes.HasPrefix(foot, []byte(v.bytes)), err
-}
-
-// raw is whatever consists of whole sectors and is nothing else.
-type raw struct{ magic }
-
-func (raw) detect(s *source) (bool, error) { return s.size > 0 && s.size%sectorSize == 0, nil }

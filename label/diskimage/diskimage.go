@@ -9,7 +9,7 @@ import (
 // Format is a container format, known by its content.
 type Format string
 
-// The formats that Detect names. Only FormatVMDK carries a label in this version.
+// The formats that Detect names.
 const (
 	FormatVMDK  Format = "vmdk"
 	FormatQcow2 Format = "qcow2"
@@ -50,16 +50,37 @@ type Info struct {
 	Format      Format
 	Subformat   string      // VMDK: createType, such as monolithicSparse
 	VirtualSize label.Bytes // as the guest sees it
-	UUID        string      // ddb.uuid of a VMDK as 8-4-4-4-12 lower-case digits; empty: none
-	ParentHint  string      // parentFileNameHint of a VMDK; empty: no parent
+	UUID        string      // the format's own identity as 8-4-4-4-12 lower-case digits; empty: none
+	Parent      Parent      // what an overlay, snapshot or delta is based on; zero: nothing
 	Extents     []Extent    // of a VMDK, in order; an embedded descriptor names the image itself
 	HasLabel    bool        // a valid frame was found
-	Damaged     bool        // lines of a label without a valid frame, or not as this package wrote them
+	Place       Place       // where the label is, or where the first one would go
+	Damaged     bool        // what is left of a label without a valid frame, or not as this package wrote it
 	Unclean     bool        // the image was not closed properly: its label can be read, not changed
 }
 
 // Binding is the identity that a label of this image is bound to.
 func (i *Info) Binding() label.Binding { return label.Binding{UUID: i.UUID, Size: i.VirtualSize} }
+
+// Parent is an image's own claim of what lies under it. Nothing of it is to be opened without asking where it leads.
+type Parent struct {
+	Ref    string // as written: a path, relative to the image's folder or not, or a qcow2 "json:" or protocol reference
+	Format Format // declared, such as by qcow2's backing format; empty: not said
+	UUID   string // identity of the parent where the format says it (VDI, VHD, VHDX); empty: not said
+}
+
+// Exists reports whether there is a parent at all.
+func (p Parent) Exists() bool { return p != Parent{} }
+
+// Place is where a label lives.
+type Place string
+
+// The places. PlaceImage travels with every byte copy; the others are beside the image (see Beside).
+const (
+	PlaceImage     Place = "image"
+	PlaceSidecar   Place = "sidecar"
+	PlaceAttribute Place = "attribute"
+)
 
 // Extent is one part of a VMDK as its descriptor names it.
 type Extent struct {
@@ -73,12 +94,16 @@ type Extent struct {
 // Edit is a planned change. Nothing of it refers to the image: it can be inspected, stored, and applied in part
 // by a test.
 type Edit struct {
+	// Format is what the image was read as.
+	Format Format
 	// Size is the length of the file that the edit was planned for, in bytes.
 	Size int64
 	// Before is what the image has to hold where it matters, or Apply refuses with ErrChanged.
 	Before []Write
 	// Steps are applied in order, with a Sync after each.
 	Steps []Step
+	// Beside is changed after the steps, one after another, each in one atomic, durable step.
+	Beside []BesideChange
 	// Replace, when not nil, is the whole new content for a File that is a Replacer; Steps are then not used.
 	Replace []byte
 	// Want is the label that the image carries afterwards; nil: none.
@@ -94,4 +119,12 @@ type Step struct{ Writes []Write }
 type Write struct {
 	Offset int64
 	Data   []byte
+}
+
+// BesideChange exchanges what lies beside an image: one extended attribute, or the sidecar.
+type BesideChange struct {
+	Attribute string // name of the extended attribute; empty: the sidecar file
+	Old       []byte // what it has to hold or Apply refuses with ErrChanged; nil: nothing
+	New       []byte // nil: it is removed
+	Optional  bool   // a copy: that it cannot be made is no failure
 }

@@ -99,7 +99,7 @@ func TestInspect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.VirtualSize != (2048+4096+8)*512 || info.Subformat != "vmfs" || info.UUID != "6000c293-7ba0-3a03-9f22-562993b7392f" || info.ParentHint != "/vms/base.vmdk" {
+	if info.VirtualSize != (2048+4096+8)*512 || info.Subformat != "vmfs" || info.UUID != "6000c293-7ba0-3a03-9f22-562993b7392f" || info.Parent.Ref != "/vms/base.vmdk" {
 		t.Errorf("info %+v", info)
 	}
 	want := []diskimage.Extent{

@@ -24,3 +24,23 @@ type Reader interface {
 	io.ReaderAt
 	Size() int64
 }
+
+// Beside is a Reader whose file system keeps more than the image's bytes: extended attributes and a sidecar file,
+// NAME.berth in the same folder. Formats without a place of their own have their label there. All four say
+// errors.ErrUnsupported where there is no such place (a file system without attributes, a remote volume).
+type Beside interface {
+	// Attribute is the value of an extended attribute, at most MaxBeside bytes; nil: there is none.
+	Attribute(name string) ([]byte, error)
+	// SetAttribute changes or, with nil, removes an extended attribute, durably.
+	SetAttribute(name string, value []byte) error
+	// Sidecar is the content of the sidecar, at most MaxBeside bytes; nil: there is none.
+	Sidecar() ([]byte, error)
+	// SetSidecar replaces the sidecar in one atomic, durable step, or removes it with nil.
+	SetSidecar(content []byte) error
+}
+
+// MaxBeside bounds what is read of an attribute or a sidecar, in bytes; a longer one is an error.
+const MaxBeside = 4000
+
+// SidecarSuffix is what the name of a sidecar has behind the image's.
+const SidecarSuffix = ".berth"

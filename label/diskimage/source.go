@@ -15,6 +15,7 @@ const sectorSize = 512
 // source is an image whose beginning has been read.
 type source struct {
 	r    Reader
+	opts Options
 	size int64
 	head []byte // the first headSize bytes, or all there are
 }

@@ -84,7 +84,7 @@ func (img *vmdkImage) readText() error {
 func (img *vmdkImage) describe() error {
 	d := img.desc
 	img.info = &Info{
-		Format: FormatVMDK, Subformat: clip(d.createType), UUID: normalUUID(d.uuid), ParentHint: d.hint,
+		Format: FormatVMDK, Subformat: clip(d.createType), UUID: normalUUID(d.uuid), Parent: Parent{Ref: d.hint}, Place: PlaceImage,
 		Extents: d.extents, HasLabel: d.slots.frame() != nil, Damaged: d.slots.damaged(),
 	}
 	if img.header != nil {

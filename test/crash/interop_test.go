@@ -178,8 +178,8 @@ func TestBackingFile(t *testing.T) {
 	}
 	defer func() { _ = f.Close() }()
 	info, err := diskimage.Inspect(f)
-	if err != nil || info.ParentHint != parent {
-		t.Errorf("parent %q (%v), expected %q", info.ParentHint, err, parent)
+	if err != nil || info.Parent.Ref != parent {
+		t.Errorf("parent %q (%v), expected %q", info.Parent.Ref, err, parent)
 	}
 	crash.MustQEMU(t, "qemu-img", "compare", "-f", "vmdk", "-F", "vmdk", child, parent)
 }
