@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -134,8 +135,8 @@ func describe(vm fleet.VM, disk, layer int) ([]byte, error) {
 		return nil, errors.New("the image cannot be read")
 	}
 	switch format {
-	case "qcow2": // magic, version 3, and the rest of the header of an empty image
-		return append([]byte("QFI\xfb\x00\x00\x00\x03"), make([]byte, 504)...), nil
+	case "qcow2":
+		return qcow2Header(d.Size), nil
 	case "raw":
 		return make([]byte, 512), nil
 	}
@@ -152,6 +153,19 @@ func describe(vm fleet.VM, disk, layer int) ([]byte, error) {
 		return nil, err
 	}
 	return []byte(text + slots(frame)), nil
+}
+
+// qcow2Header is the head of an empty image of version 3 with clusters of 64 KiB and no header extension.
+// Source: QEMU, docs/interop/qcow2.txt, "Header".
+func qcow2Header(size fleet.Bytes) []byte {
+	b := make([]byte, 512)
+	copy(b, "QFI\xfb")
+	binary.BigEndian.PutUint32(b[4:], 3)
+	binary.BigEndian.PutUint32(b[20:], 16) // cluster_bits
+	binary.BigEndian.PutUint64(b[24:], uint64(size))
+	binary.BigEndian.PutUint32(b[96:], 4)    // refcount_order
+	binary.BigEndian.PutUint32(b[100:], 104) // header_length
+	return b
 }
 
 // descriptor is the text of a VMDK whose data lie on a VMFS datastore.

@@ -18,7 +18,8 @@ type Source interface {
 	// Observe lists what the source has: one entry in Sources, and its hosts, pools, VMs and gaps. It fails
 	// only when nothing at all could be seen.
 	Observe(ctx context.Context) (*fleet.Snapshot, error)
-	// OpenImage opens an image for reading; reads end soon after ctx does.
+	// OpenImage opens an image for reading; reads end soon after ctx does. A file that is a diskimage.Beside gives the
+	// sidecar, where images without a place of their own have their label.
 	OpenImage(ctx context.Context, pool fleet.Pool, path string) (fleet.ImageFile, error)
 }
 
@@ -73,6 +74,8 @@ func Take(ctx context.Context, sources []Source, o Options) (*fleet.Snapshot, er
 	}
 	out := join(parts)
 	out.Version, out.Taken = fleet.SnapshotVersion, o.Now.UTC().Round(0)
+	out.Sort()
+	copies(out) // by the order of the snapshot, not of the sources
 	out.Sort()
 	if err := out.Validate(); err != nil {
 		return nil, fmt.Errorf("take inventory: %w", err)

@@ -84,17 +84,18 @@ func (r *reader) disk(ctx context.Context, v *fleet.VM, d *fleet.Disk) (found fl
 		if ctx.Err() != nil {
 			return unread, ctx.Err().Error()
 		}
-		found, err = within(ctx, r.opts.ReadTimeout, func(ctx context.Context) (fleet.Label, error) { return r.nearest(ctx, images) })
+		found, err = within(ctx, r.opts.ReadTimeout, func(ctx context.Context) (fleet.Label, error) { return r.counting(ctx, images, d) })
 		if err == nil || !passing(err) {
 			break
 		}
 	}
 	var none *noLabelError
+	var bad *metadataError
 	switch {
 	case err == nil:
 		return found, ""
-	case errors.As(err, &none):
-		return fleet.Label{Trust: fleet.TrustNone}, none.Error()
+	case errors.As(err, &bad), errors.As(err, &none):
+		return found, err.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		hung.Add(1)
 	}
@@ -112,71 +113,128 @@ func passing(err error) bool {
 type noLabelError struct{ format string }
 
 func (e *noLabelError) Error() string {
-	return e.format + " images carry no label in this version"
+	return e.format + " images carry no label"
 }
 
+// metadataError: what the hypervisor keeps as the disk's label is none; the image's counts.
+type metadataError struct{ err error }
+
+func (e *metadataError) Error() string { return "label in the hypervisor's metadata: " + e.err.Error() }
+
+func (e *metadataError) Unwrap() error { return e.err }
+
+// counting is the one of the image's label and of that in the hypervisor's metadata that counts: the one with the higher
+// serial, the image's when they are equal, and the disk's own rather than an ancestor's. With a *noLabelError or a
+// *metadataError the label is right nevertheless.
+func (r *reader) counting(ctx context.Context, images []fleet.ChainLink, d *fleet.Disk) (fleet.Label, error) {
+	in, err := r.nearest(ctx, images)
+	if err != nil && !errors.As(err, new(*noLabelError)) || d.Metadata == "" {
+		return in.label, err
+	}
+	kept, bad := label.ParseEnvelope([]byte(d.Metadata))
+	if bad != nil {
+		return in.label, &metadataError{bad}
+	}
+	if in.own() && in.label.Serial >= kept.Serial {
+		return in.label, nil
+	}
+	disk := in.top
+	if disk == (label.Binding{}) { // a device, say, whose bytes are all the guest's
+		disk.Size = d.Size
+	}
+	return r.verified(&kept, disk, fleet.LabelInMetadata, ""), nil
+}
+
+// found is what a walk through a backing chain came to.
+type found struct {
+	label fleet.Label
+	top   label.Binding // of the top image; zero when it could not be told
+}
+
+// own says that the label is the top image's.
+func (f *found) own() bool { return f.label.Place != "" && f.label.From == "" }
+
 // nearest walks from the top image down to the first one that holds a label.
-func (r *reader) nearest(ctx context.Context, images []fleet.ChainLink) (fleet.Label, error) {
+func (r *reader) nearest(ctx context.Context, images []fleet.ChainLink) (found, error) {
+	out := found{label: fleet.Label{Trust: fleet.TrustNone}}
 	seen := map[fleet.ChainLink]bool{}
 	var none *noLabelError
 	for i, image := range images {
 		key := fleet.ChainLink{Pool: image.Pool, Path: image.Path}
 		if seen[key] {
-			return fleet.Label{}, fmt.Errorf("backing chain comes back to %s", image.Path)
+			return found{}, fmt.Errorf("backing chain comes back to %s", image.Path)
 		}
 		seen[key] = true
-		frame, binding, err := r.image(ctx, image)
+		frame, info, err := r.image(ctx, image)
+		if err == nil && i == 0 {
+			out.top = info.Binding()
+		}
 		switch {
 		case none == nil && errors.As(err, &none), errors.As(err, new(*noLabelError)):
 			continue
 		case err != nil:
-			return fleet.Label{}, err
+			return found{}, err
 		case frame != nil:
 			from := ""
 			if i > 0 {
 				from = image.Path
 			}
-			return r.verified(frame, binding, from), nil
+			out.label = r.verified(frame, info.Binding(), place(info.Place), from)
+			return out, nil
 		}
 	}
 	if none != nil {
-		return fleet.Label{}, none
+		return out, none
 	}
-	return fleet.Label{Trust: fleet.TrustNone}, nil
+	return out, nil
+}
+
+func place(p diskimage.Place) fleet.LabelPlace {
+	if p == diskimage.PlaceImage {
+		return fleet.LabelInImage
+	}
+	return fleet.LabelInSidecar
+}
+
+// declared is the codec's name of a hypervisor's format. The hypervisor's word is taken, not the content's: whatever
+// looks like a container in a raw disk was written by the guest.
+func declared(format string) (diskimage.Format, bool) {
+	switch f := diskimage.Format(format); f {
+	case diskimage.FormatVMDK, diskimage.FormatQcow2, diskimage.FormatVHDX, diskimage.FormatVDI, diskimage.FormatVHD, diskimage.FormatRaw:
+		return f, true
+	case "vpc": // QEMU's name
+		return diskimage.FormatVHD, true
+	}
+	return "", false
 }
 
 // image reads the label of one image; a nil frame is none.
-func (r *reader) image(ctx context.Context, image fleet.ChainLink) (frame *label.Frame, disk label.Binding, err error) {
-	// A format that the hypervisor does not look for is the guest's own data: whatever looks like a label in
-	// a raw disk was written by the guest.
-	if image.Format == string(diskimage.FormatRaw) {
-		return nil, disk, &noLabelError{image.Format}
+func (r *reader) image(ctx context.Context, image fleet.ChainLink) (frame *label.Frame, info *diskimage.Info, err error) {
+	format, ok := declared(image.Format)
+	if !ok {
+		return nil, nil, &noLabelError{image.Format}
 	}
 	pool, ok := r.pools[image.Pool]
 	if !ok {
-		return nil, disk, fmt.Errorf("open image %s: pool %q is not known", image.Path, image.Pool)
+		return nil, nil, fmt.Errorf("open image %s: pool %q is not known", image.Path, image.Pool)
 	}
 	file, err := r.source.OpenImage(ctx, pool, image.Path)
 	if err != nil {
-		return nil, disk, fmt.Errorf("open image %s: %w", image.Path, err)
+		return nil, nil, fmt.Errorf("open image %s: %w", image.Path, err)
 	}
 	defer func() {
 		if closing := file.Close(); err == nil && closing != nil {
 			frame, err = nil, fmt.Errorf("close image %s: %w", image.Path, closing)
 		}
 	}()
-	frame, info, err := diskimage.ReadLabel(&patient{ctx: ctx, file: file})
+	frame, info, err = diskimage.Options{Format: format}.ReadLabel(&patient{ctx: ctx, file: file})
 	switch {
-	case errors.Is(err, diskimage.ErrUnsupported) && info != nil && info.Format == diskimage.FormatVMDK:
-		return nil, disk, fmt.Errorf("read label of %s: %w", image.Path, err)
-	case errors.Is(err, diskimage.ErrUnsupported):
-		return nil, disk, &noLabelError{image.Format}
 	case err != nil:
-		return nil, disk, fmt.Errorf("read label of %s: %w", image.Path, err)
+		return nil, nil, fmt.Errorf("read label of %s: %w", image.Path, err)
 	case frame == nil && info.Damaged:
-		return nil, disk, fmt.Errorf("read label of %s: %w", image.Path, diskimage.ErrDamaged)
+		return nil, nil, fmt.Errorf("read label of %s: %w", image.Path, diskimage.ErrDamaged)
 	}
-	return frame, info.Binding(), nil
+	return frame, info, nil
 }
 
 // patient stops reading when the context ends, whatever the driver does.
@@ -198,11 +256,41 @@ func (p *patient) ReadAt(b []byte, off int64) (int, error) {
 
 func (p *patient) Size() int64 { return max(p.file.Size(), 0) }
 
+// beside gives the file as a diskimage.Beside where the driver has a place for a sidecar.
+func (p *patient) beside() (diskimage.Beside, error) {
+	if err := p.ctx.Err(); err != nil {
+		return nil, err
+	}
+	b, ok := p.file.(diskimage.Beside)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return b, nil
+}
+
+// Attribute says that there is none: what a remote file system keeps is not for labels to travel in.
+func (p *patient) Attribute(string) ([]byte, error) { return nil, errors.ErrUnsupported }
+
+// SetAttribute is not for a reader.
+func (p *patient) SetAttribute(string, []byte) error { return errors.ErrUnsupported }
+
+// Sidecar reads the sidecar beside the image.
+func (p *patient) Sidecar() ([]byte, error) {
+	b, err := p.beside()
+	if err != nil {
+		return nil, err
+	}
+	return b.Sidecar()
+}
+
+// SetSidecar is not for a reader.
+func (p *patient) SetSidecar([]byte) error { return errors.ErrUnsupported }
+
 // verified is a label as the snapshot has it, judged now and for the disk whose image holds it.
-func (r *reader) verified(frame *label.Frame, disk label.Binding, from string) fleet.Label {
+func (r *reader) verified(frame *label.Frame, disk label.Binding, at fleet.LabelPlace, from string) fleet.Label {
 	v := r.opts.Trust.Verify(*frame, disk, r.opts.Now)
 	out := fleet.Label{
-		Trust: fleet.Trust(v.Trust), Serial: frame.Serial, Issuer: v.Issuer, Ceiling: v.Ceiling, From: from, Reason: v.Reason,
+		Trust: fleet.Trust(v.Trust), Serial: frame.Serial, Issuer: v.Issuer, Ceiling: v.Ceiling, Place: at, From: from, Reason: v.Reason,
 	}
 	if frame.KeyID != (label.KeyID{}) {
 		out.KeyID = frame.KeyID.String()

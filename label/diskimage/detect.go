@@ -50,6 +50,7 @@ func (o Options) find(r Reader) (codec, *source, error) {
 		if err != nil {
 			return nil, nil, err
 		}
+		ok = ok || o.Format == FormatRaw && s.size > 0 // any length will do for what is said to be raw
 		switch {
 		case ok && o.Format != "" && c.format() != o.Format:
 			return nil, nil, fmt.Errorf("detect format: %w: declared as %s, it is %s", ErrCorrupt, o.Format, c.format())
