@@ -26,6 +26,7 @@ type scan struct {
 	tags     map[types.ManagedObjectReference][]string
 	fields   map[int32]string // custom attributes, by key
 	shared   map[types.ManagedObjectReference]bool
+	kept     map[types.ManagedObjectReference]map[string]string // labels in extraConfig, by device key
 	snap     *fleet.Snapshot
 }
 
@@ -99,6 +100,9 @@ func (s *scan) read(ctx context.Context) error {
 			return fmt.Errorf("read %s: %w", q.kind, err)
 		}
 		s.snap.Gaps = append(s.snap.Gaps, gaps...)
+	}
+	if err := s.readKept(ctx, v); err != nil {
+		return err
 	}
 	s.readPods(ctx, v)
 	hosts, stores := make([]named, len(s.hosts)), make([]named, len(s.stores))

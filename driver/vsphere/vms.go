@@ -156,7 +156,7 @@ func (s *scan) disk(out *fleet.VM, v *mo.VirtualMachine, x *types.VirtualDisk) (
 	d := fleet.Disk{
 		ID: fleet.DiskID(key), Pool: fleet.PoolID(s.poolIDs[layers[0].store]), Path: layers[0].file, Format: "vmdk",
 		Size:  fleet.Bytes(max(x.CapacityInBytes, x.CapacityInKB*1024, 0)),
-		Label: fleet.Label{Trust: fleet.TrustNone},
+		Label: fleet.Label{Trust: fleet.TrustNone}, Metadata: s.kept[v.Self][key],
 	}
 	for _, l := range layers[1:] {
 		d.Chain = append(d.Chain, fleet.ChainLink{Pool: fleet.PoolID(s.poolIDs[l.store]), Path: l.file, Format: "vmdk"})

@@ -1,0 +1,88 @@
+package vsphere_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/internal/vcsim"
+)
+
+func metadata(v *fleet.VM) []string {
+	var all []string
+	for _, d := range v.Disks {
+		all = append(all, d.Metadata)
+	}
+	return all
+}
+
+// TestLabelMetadata: each disk's label is kept, found again by Observe, changed and removed by itself; it stays with a VM
+// that moves.
+func TestLabelMetadata(t *testing.T) {
+	_, d := world(t)
+	seen := observe(t, d)
+	vm := *seen.VM("vm-db")
+	set := func(disk int, text string) {
+		t.Helper()
+		var envelope []byte
+		if text != "" {
+			envelope = []byte(text)
+		}
+		must(t, d.SetLabelMetadata(t.Context(), vm, vm.Disks[disk].ID, envelope))
+	}
+	want := func(texts ...string) {
+		t.Helper()
+		if got := metadata(observe(t, d).VM("vm-db")); strings.Join(got, "|") != strings.Join(texts, "|") {
+			t.Fatalf("kept %q, expected %q", got, texts)
+		}
+	}
+	want("", "")
+	set(0, `{"a": "<1>"}`+"\n")
+	set(1, "two")
+	want(`{"a": "<1>"}`+"\n", "two")
+	set(0, "three")
+	want("three", "two")
+	r := relocation(t, seen, "vm-db", "host-b", "hdd-1", fleet.Live)
+	must(t, d.Relocate(t.Context(), r, true, func(_, _ fleet.Bytes) {}))
+	want("three", "two")
+	set(1, "")
+	want("three", "")
+	set(0, "")
+	want("", "")
+	if err := d.SetLabelMetadata(t.Context(), vm, "2999", []byte("x")); !errors.Is(err, fleet.ErrNotFound) {
+		t.Errorf("a disk that is not there: %v", err)
+	}
+	vm.Ref = "VirtualMachine:vm-0"
+	if err := d.SetLabelMetadata(t.Context(), vm, "2000", nil); fleet.KindOf(err) != fleet.Permanent {
+		t.Errorf("a VM that is not there: %v", err)
+	}
+}
+
+// TestForeignMetadata: a value that somebody else wrote is a gap, and is not overwritten.
+func TestForeignMetadata(t *testing.T) {
+	s, d := world(t)
+	vm := *observe(t, d).VM("vm-web")
+	putExtra(t, s, "vm-web", "berth.labels", "gold")
+	seen := observe(t, d)
+	if got := metadata(seen.VM("vm-web")); got[0] != "" {
+		t.Errorf("kept %q", got)
+	}
+	if len(seen.Gaps) != 1 || !strings.Contains(seen.Gaps[0].What, "berth.labels") {
+		t.Errorf("gaps %+v", seen.Gaps)
+	}
+	if err := d.SetLabelMetadata(t.Context(), vm, vm.Disks[0].ID, []byte("x")); fleet.KindOf(err) != fleet.Permanent {
+		t.Errorf("set over it: %v", err)
+	}
+}
+
+// putExtra sets a key of a VM's extraConfig as any client can.
+func putExtra(t *testing.T, s *vcsim.Server, vm, key, value string) {
+	t.Helper()
+	must(t, s.Edit(vm, func(v *simulator.VirtualMachine) {
+		v.Config.ExtraConfig = append(v.Config.ExtraConfig, &types.OptionValue{Key: key, Value: value})
+	}))
+}
