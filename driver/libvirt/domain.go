@@ -3,8 +3,10 @@ package libvirt
 import (
 	"encoding/xml"
 	"fmt"
+	"maps"
 	"math"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -64,6 +66,7 @@ type guest struct {
 	vm      fleet.VM
 	marker  *marker
 	mirrors map[string]mirror // target dev -> block job
+	labels  map[string]string // target dev -> envelope, from the metadata
 	gaps    []fleet.Gap       // Source is left to the caller
 }
 
@@ -85,7 +88,7 @@ func translate(doc string, hostID fleet.HostID, pools []poolInfo) (*guest, error
 	if d.Name == "" || d.UUID == "" {
 		return nil, fmt.Errorf("parse domain XML: name %q, uuid %q, expected both", d.Name, d.UUID)
 	}
-	g := &guest{mirrors: map[string]mirror{}, vm: fleet.VM{ID: fleet.VMID(d.Name), UUID: d.UUID, Ref: d.UUID, Host: hostID}}
+	g := &guest{mirrors: map[string]mirror{}, labels: map[string]string{}, vm: fleet.VM{ID: fleet.VMID(d.Name), UUID: d.UUID, Ref: d.UUID, Host: hostID}}
 	if d.Memory != nil {
 		m, err := sizeOf(uint64(d.Memory.Value), d.Memory.Unit)
 		if err != nil {
@@ -100,7 +103,7 @@ func translate(doc string, hostID fleet.HostID, pools []poolInfo) (*guest, error
 		g.vm.CPU = fleet.CPUs(int(d.VCPU.Value))
 	}
 	if d.Metadata != nil {
-		g.marker = findMarker(d.Metadata.XML)
+		g.metadata(d.Metadata.XML)
 	}
 	g.bootFiles(&d)
 	if d.Devices != nil {
@@ -117,6 +120,16 @@ func translate(doc string, hostID fleet.HostID, pools []poolInfo) (*guest, error
 		g.devices(d.Devices)
 	}
 	return g, nil
+}
+
+// metadata reads what Berth keeps in the domain's metadata.
+func (g *guest) metadata(inner string) {
+	g.marker = findMarker(inner)
+	var faults map[string]string
+	g.labels, faults = findLabels(inner)
+	for _, disk := range slices.Sorted(maps.Keys(faults)) {
+		g.gap(disk, "label in the metadata", "%s", faults[disk])
+	}
 }
 
 // pin keeps the VM where it is; the first reason stays.
@@ -184,7 +197,7 @@ func (g *guest) disk(d *libvirtxml.DomainDisk, pools []poolInfo) {
 	if !pool.files() {
 		g.pin("%s is in pool %s of type %s, which is not supported yet", dev, pool.id, pool.kind)
 	}
-	disk := fleet.Disk{ID: fleet.DiskID(dev), Pool: pool.id, Path: file, Format: "raw"}
+	disk := fleet.Disk{ID: fleet.DiskID(dev), Pool: pool.id, Path: file, Format: "raw", Metadata: g.labels[dev]}
 	if d.Driver != nil && d.Driver.Type != "" {
 		disk.Format = d.Driver.Type
 	}

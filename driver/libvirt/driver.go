@@ -29,11 +29,26 @@ type Timeouts struct {
 	Shutdown time.Duration // for the guest to obey an ACPI shutdown before it is powered off; default 60 s
 }
 
+// Labels carries the labels of images whose formats the driver does not understand, when a copy is not made of the file's
+// bytes: a live move writes into a new image. format is the domain's driver type ("qcow2", "raw"). An envelope is what the
+// domain's metadata has for the disk, nil for nothing: it counts when its serial is higher than that of the image's label,
+// and it was made for this disk.
+type Labels interface {
+	// Labelled reports whether from has a label, or envelope is one for it. An error: it has one that cannot be carried.
+	Labelled(from fleet.ImageFile, format string, envelope []byte) (bool, error)
+	// Carry gives to, a new image of the same format and size, the label that counts of from and envelope. Nothing uses to.
+	Carry(from, to fleet.ImageFile, format string, envelope []byte) error
+	// Carried says why to has neither from's label nor a later one, or nil. It is asked before from is deleted.
+	Carried(from, to fleet.ImageFile, format string) error
+}
+
 // Config is one source: a group of libvirt hosts.
 type Config struct {
 	ID       fleet.SourceID
 	Hosts    []HostConfig
 	Timeouts Timeouts
+	// Labels is how labels travel in live moves; nil: a labelled disk that is no VMDK moves offline only.
+	Labels Labels
 }
 
 // MaxHosts bounds the hosts of one source.
@@ -41,9 +56,10 @@ const MaxHosts = 1024
 
 // Driver is a source and mover of libvirt hosts. It is safe for concurrent use.
 type Driver struct {
-	id    fleet.SourceID
-	hosts []*host
-	time  Timeouts
+	id     fleet.SourceID
+	hosts  []*host
+	time   Timeouts
+	labels Labels
 
 	// checkpoint is called between the phases of a move; tests cut the move there with an error.
 	checkpoint func(name string) error
@@ -60,7 +76,7 @@ func Open(cfg Config) (*Driver, error) {
 	if len(cfg.Hosts) == 0 || len(cfg.Hosts) > MaxHosts {
 		return nil, fmt.Errorf("open libvirt source %s: %d hosts, expected 1 to %d", cfg.ID, len(cfg.Hosts), MaxHosts)
 	}
-	d := &Driver{id: cfg.ID, time: cfg.Timeouts.withDefaults(), checkpoint: func(string) error { return nil }}
+	d := &Driver{id: cfg.ID, time: cfg.Timeouts.withDefaults(), labels: cfg.Labels, checkpoint: func(string) error { return nil }}
 	seen := map[string]bool{}
 	for _, hc := range cfg.Hosts {
 		if seen[hc.URI] {
