@@ -106,7 +106,8 @@ func (p PublicKey) Encode() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: publicBlock, Bytes: append([]byte(publicDER), p.raw[:]...)})
 }
 
-// ParsePublicKey reads either text form of a public key, with white space around it or none.
+// ParsePublicKey reads any text form of a public key, with white space around it or none: "ed25519:BASE64", PEM, or the
+// line of an OpenSSH .pub file.
 func ParsePublicKey(text string) (PublicKey, error) {
 	if len(text) > MaxKeyText {
 		return PublicKey{}, fmt.Errorf("parse public key: %d bytes, expected at most %d", len(text), MaxKeyText)
@@ -119,9 +120,16 @@ func ParsePublicKey(text string) (PublicKey, error) {
 		}
 		return PublicKey{raw: [32]byte(raw)}, nil
 	}
+	if isSSH(text) {
+		p, err := parseSSH(text)
+		if err != nil {
+			return PublicKey{}, fmt.Errorf("parse public key: %w", err)
+		}
+		return p, nil
+	}
 	der, err := parsePEM([]byte(text+"\n"), publicBlock)
 	if err != nil {
-		return PublicKey{}, fmt.Errorf("parse public key: expected \"ed25519:BASE64\" or PEM: %w", err)
+		return PublicKey{}, fmt.Errorf("parse public key: expected \"ed25519:BASE64\", \"ssh-ed25519 AAAA...\" or PEM: %w", err)
 	}
 	raw, ok := bytes.CutPrefix(der, []byte(publicDER))
 	if !ok || len(raw) != ed25519.PublicKeySize {

@@ -74,12 +74,26 @@ func TestVerify(t *testing.T) {
 		if v.Trust != c.want || !strings.Contains(v.Reason, c.reason) || (c.reason == "") != (v.Reason == "") {
 			t.Errorf("%s: %s, %q, expected %s, %q", name, v.Trust, v.Reason, c.want, c.reason)
 		}
+		if got := label.CauseOf(v.Trust, v.Reason); v.Cause != got || v.Cause != causes()[name] {
+			t.Errorf("%s: cause %q, by the reason %q, expected %q", name, v.Cause, got, causes()[name])
+		}
 		if signed := v.Trust == label.TrustSigned; signed != (v.Issuer != "") {
 			t.Errorf("%s: issuer %q for a label that is %s", name, v.Issuer, v.Trust)
 		}
 	}
 	if v := trustOf(t, known).Verify(mustSeal(t, key), disk, now); v.Ceiling != "gold" || v.Issuer != "storage team" || v.KeyID != key.Public().ID() {
 		t.Errorf("verdict %+v", v)
+	}
+}
+
+// causes are those of the cases of TestVerify; none where a label is signed.
+func causes() map[string]label.Cause {
+	return map[string]label.Cause{
+		"unsigned": label.CauseNotSigned, "unknown key": label.CauseUnknownKey, "no trust file": label.CauseUnknownKey,
+		"other size": label.CauseTransplanted, "other uuid": label.CauseTransplanted, "unsigned, other size": label.CauseTransplanted,
+		"label expires now": label.CauseExpired, "revoked": label.CauseRevoked, "key expired": label.CauseKeyExpired,
+		"signature changed": label.CauseSignature, "other's key id": label.CauseSignature, "key id removed": label.CauseNoKeyID,
+		"payload changed": label.CauseSignature, "serial changed": label.CauseMalformed,
 	}
 }
 

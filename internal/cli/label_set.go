@@ -22,7 +22,7 @@ type labelSetter struct {
 	issuer    string
 
 	doc label.Document // without what belongs to one disk
-	key *label.PrivateKey
+	key label.Signer   // nil: not signed
 }
 
 func (a *app) labelSet() *cobra.Command {
@@ -48,6 +48,12 @@ An image in use is refused; an image that cannot be labelled is left as it was, 
 			if err := ls.prepare(a.env.Now()); err != nil {
 				return err
 			}
+			if ls.keyFile != "" {
+				var err error
+				if ls.key, err = a.openSigner(ls.keyFile); err != nil {
+					return err
+				}
+			}
 			t, err := a.eachImage(cmd.Context(), &sel, "set label", ls.set, func(o *outcome) {
 				if a.json {
 					_ = a.jsonLine(o.line)
@@ -62,7 +68,7 @@ An image in use is refused; an image that cannot be labelled is left as it was, 
 	f := cmd.Flags()
 	f.StringVar(&ls.level, "level", "", "service `LEVEL` that the disk needs")
 	f.StringArrayVar(&ls.overrides, "override", nil, "change one requirement: `KEY=VALUE` ("+strings.Join(label.OverrideKeys(), ", ")+")")
-	f.StringVar(&ls.keyFile, "key", "", "sign with the private key in `FILE` (berth key new)")
+	f.StringVar(&ls.keyFile, "key", "", keyFlagHelp)
 	f.StringVar(&ls.expires, "expires", "", "`WHEN` the label ends: 90d, 12h, 2027-01-31 or an RFC 3339 time")
 	f.StringVar(&ls.issuer, "issuer", "", "`WHO` set the label, as free text")
 	sel.flags(cmd, 1)
@@ -100,12 +106,7 @@ func (ls *labelSetter) prepare(now time.Time) error {
 	if err := probe.Validate(); err != nil {
 		return usagef("%w", err)
 	}
-	if ls.keyFile == "" {
-		return nil
-	}
-	key, err := readPrivateKey(ls.keyFile)
-	ls.key = key
-	return err
+	return nil
 }
 
 // set labels one image.
