@@ -70,8 +70,7 @@ func (f *File) Replace(content []byte) error {
 // temp makes a file beside the image that nobody else can open. A folder that takes no new file is no fault: the
 // image is then written in place.
 func (f *File) temp() (*os.File, error) {
-	name := filepath.Join(filepath.Dir(f.path), tempPrefix+rand.Text()+tempSuffix)
-	tmp, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	tmp, err := createTemp(filepath.Dir(f.path))
 	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
 		return nil, fmt.Errorf("replace image: %w: %w", err, errors.ErrUnsupported)
 	}
@@ -79,6 +78,12 @@ func (f *File) temp() (*os.File, error) {
 		return nil, fmt.Errorf("replace image: %w", err)
 	}
 	return tmp, nil
+}
+
+// createTemp makes a temporary file that only its owner can open.
+func createTemp(folder string) (*os.File, error) {
+	name := filepath.Join(folder, tempPrefix+rand.Text()+tempSuffix)
+	return os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
 // fill makes tmp a durable twin of the image with other content, locked as it.

@@ -50,7 +50,7 @@ func TestDetect(t *testing.T) {
 		"vdi":              {at(4096, 64, "\x7f\x10\xda\xbe"), diskimage.FormatVDI, diskimage.ErrUnsupported},
 		"vhd, dynamic":     {at(4096, 0, "conectix"), diskimage.FormatVHD, diskimage.ErrUnsupported},
 		"vhd, fixed":       {at(40960, 40448, "conectix"), diskimage.FormatVHD, diskimage.ErrUnsupported},
-		"raw":              {at(4096, 510, "\x55\xaa"), diskimage.FormatRaw, diskimage.ErrUnsupported},
+		"raw":              {at(4096, 510, "\x55\xaa"), diskimage.FormatRaw, nil},
 		"text file":        {[]byte("hello"), "", diskimage.ErrNotImage},
 		"settings":         {[]byte("# settings\nversion=1\nname=x\n"), diskimage.FormatVMDK, diskimage.ErrNotImage},
 		"nothing":          {nil, "", diskimage.ErrNotImage},
