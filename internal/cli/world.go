@@ -10,6 +10,7 @@ import (
 	"github.com/berth-project/berth/driver/libvirt"
 	"github.com/berth-project/berth/driver/vsphere"
 	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/internal/carry"
 	"github.com/berth-project/berth/internal/executor"
 	"github.com/berth-project/berth/internal/inventory"
 	"github.com/berth-project/berth/label"
@@ -46,7 +47,7 @@ func (a *app) openWorld(ctx context.Context, c *config, want func(fleet.SourceID
 
 func (a *app) openSource(ctx context.Context, s sourceConfig) (connection, error) {
 	if s.kind == "libvirt" {
-		cfg := libvirt.Config{ID: s.id}
+		cfg := libvirt.Config{ID: s.id, Labels: carry.Labels{}}
 		for _, h := range s.hosts {
 			cfg.Hosts = append(cfg.Hosts, libvirt.HostConfig{
 				URI: h.uri, Peer: h.peer, Cluster: h.cluster, Chassis: h.chassis, Tags: h.tags,
