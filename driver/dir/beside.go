@@ -23,19 +23,23 @@ const sidecarMode = 0o644
 // Attribute is the value of an extended attribute of the image, at most diskimage.MaxBeside bytes; nil: there is none.
 // errors.ErrUnsupported: the file system has no attributes.
 func (f *File) Attribute(name string) ([]byte, error) {
+	return attribute(int(f.f.Fd()), f.path, name)
+}
+
+func attribute(fd int, path, name string) ([]byte, error) {
 	var value [maxBeside]byte // most files have none: nothing is allocated for them
 	var n int
 	err := retry(func() (err error) {
-		n, err = unix.Fgetxattr(int(f.f.Fd()), name, value[:])
+		n, err = unix.Fgetxattr(fd, name, value[:])
 		return err
 	})
 	switch {
 	case errors.Is(err, unix.ENODATA):
 		return nil, nil
 	case errors.Is(err, unix.ERANGE), errors.Is(err, unix.E2BIG):
-		return nil, fmt.Errorf("read attribute %s of %s: more than %d bytes", name, f.path, maxBeside)
+		return nil, fmt.Errorf("read attribute %s of %s: more than %d bytes", name, path, maxBeside)
 	case err != nil:
-		return nil, f.attributeError("read", name, err)
+		return nil, attributeError("read", path, name, err)
 	}
 	return bytes.Clone(value[:n]), nil
 }
@@ -43,7 +47,7 @@ func (f *File) Attribute(name string) ([]byte, error) {
 // SetAttribute changes or, with nil, removes an extended attribute of the image, durably.
 func (f *File) SetAttribute(name string, value []byte) error {
 	if !f.writable {
-		return f.attributeError("set", name, os.ErrPermission)
+		return attributeError("set", f.path, name, os.ErrPermission)
 	}
 	if len(value) > maxBeside {
 		return fmt.Errorf("set attribute %s of %s: %d bytes, expected at most %d", name, f.path, len(value), maxBeside)
@@ -61,13 +65,13 @@ func (f *File) SetAttribute(name string, value []byte) error {
 		err = f.f.Sync()
 	}
 	if err != nil {
-		return f.attributeError("set", name, err)
+		return attributeError("set", f.path, name, err)
 	}
 	return nil
 }
 
-func (f *File) attributeError(verb, name string, err error) error {
-	return fmt.Errorf("%s attribute %s of %s: %w", verb, name, f.path, err)
+func attributeError(verb, path, name string, err error) error {
+	return fmt.Errorf("%s attribute %s of %s: %w", verb, name, path, err)
 }
 
 // Sidecar is the content of NAME.berth beside the image, at most diskimage.MaxBeside bytes; nil: there is none. Where the image
@@ -78,8 +82,12 @@ func (f *File) Sidecar() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return sidecar(path)
+}
+
+func sidecar(path string) ([]byte, error) {
 	var fd int
-	err = retry(func() (err error) {
+	err := retry(func() (err error) {
 		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 		return err
 	})

@@ -17,7 +17,6 @@ const (
 	listBlock   = 1 << 18       // bytes of names in one block: none is ever moved, so that growing costs no copy
 	maxListing  = 1 << 32       // bytes of names: what an entry can point to
 	direntHead  = 8 + 8 + 2 + 1 // linux_dirent64: inode, offset, length of the record, type; then the name, NUL
-	sidecarTail = ".berth"      // diskimage.SidecarSuffix
 	entryHead   = 2             // of an entry: type, length of the name
 	maxFileName = unix.NAME_MAX // of one name, in bytes
 	openFolder  = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC | unix.O_NONBLOCK
@@ -192,7 +191,7 @@ func (l *listing) sort() {
 
 // skipped knows by its name what no walk is to meet: a sidecar, or what a killed berth left.
 func skipped(name []byte) bool {
-	return bytes.HasSuffix(name, []byte(sidecarTail)) || name[0] == '.' && IsTemp(string(name))
+	return bytes.HasSuffix(name, []byte(sidecarSuffix)) || name[0] == '.' && IsTemp(string(name))
 }
 
 // kindAt asks for the type of a file; one that is gone already has none.

@@ -2,7 +2,6 @@ package dir
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 
@@ -11,9 +10,6 @@ import (
 
 // glanceHead is the room for the first read of an image. It is no less than what diskimage reads first.
 const glanceHead = 12 << 10
-
-// maxGlance bounds what is read of an attribute or a sidecar (diskimage.MaxBeside).
-const maxGlance = 4000
 
 // Glance opens one image after another for a short look: four calls of the kernel and no allocation an image. It has the
 // shapes of diskimage.Reader, Beside and Lender. It is for one goroutine.
@@ -86,40 +82,8 @@ func (g *Glance) SetAttribute(string, []byte) error { return errors.ErrUnsupport
 // SetSidecar refuses: a glance changes nothing.
 func (g *Glance) SetSidecar([]byte) error { return errors.ErrUnsupported }
 
-// Attribute is the value of an extended attribute; nil: there is none.
-func (g *Glance) Attribute(name string) ([]byte, error) {
-	var value [maxGlance + 1]byte
-	n, err := unix.Fgetxattr(g.fd, name, value[:])
-	switch {
-	case errors.Is(err, unix.ENODATA):
-		return nil, nil
-	case errors.Is(err, unix.ENOTSUP):
-		return nil, errors.ErrUnsupported
-	case errors.Is(err, unix.ERANGE) || err == nil && n > maxGlance:
-		return nil, fmt.Errorf("read attribute %s of %s: longer than %d bytes", name, g.path, maxGlance)
-	case err != nil:
-		return nil, &os.PathError{Op: "read attribute " + name, Path: g.path, Err: err}
-	}
-	return append(make([]byte, 0, n), value[:n]...), nil
-}
+// Attribute is File.Attribute.
+func (g *Glance) Attribute(name string) ([]byte, error) { return attribute(g.fd, g.path, name) }
 
-// Sidecar is the content of the sidecar; nil: there is none.
-func (g *Glance) Sidecar() ([]byte, error) {
-	var side Glance
-	switch err := side.Open(g.path + sidecarTail); {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENAMETOOLONG):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	}
-	defer func() { _ = side.Close() }()
-	b := side.head[:maxGlance+1]
-	n, err := side.ReadAt(b, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	if n > maxGlance {
-		return nil, fmt.Errorf("read sidecar %s: longer than %d bytes", side.path, maxGlance)
-	}
-	return append(make([]byte, 0, n), b[:n]...), nil
-}
+// Sidecar is File.Sidecar. The path of the image is no symbolic link: Open has seen to that.
+func (g *Glance) Sidecar() ([]byte, error) { return sidecar(g.path + sidecarSuffix) }
