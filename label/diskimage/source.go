@@ -20,9 +20,22 @@ type source struct {
 	head []byte // the first headSize bytes, or all there are
 }
 
+// Lender is a Reader that lends a buffer for the first read of an image, which costs a scan of very many images an
+// allocation each otherwise. Nothing that ReadLabel gives refers to it. One that is too small is not used.
+type Lender interface {
+	Lend() []byte
+}
+
 func newSource(r Reader) (*source, error) {
 	s := &source{r: r, size: r.Size()}
-	head, err := s.read(0, headSize)
+	var b []byte
+	if l, ok := r.(Lender); ok {
+		b = l.Lend()
+	}
+	if len(b) < headSize {
+		b = make([]byte, min(headSize, max(s.size, 0)))
+	}
+	head, err := s.fill(b[:min(headSize, max(s.size, 0))], 0)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +55,14 @@ func (s *source) read(off int64, n int) ([]byte, error) {
 	if off < 0 || off >= s.size || n <= 0 {
 		return nil, nil
 	}
-	b := make([]byte, min(int64(n), s.size-off))
+	return s.fill(make([]byte, min(int64(n), s.size-off)), off)
+}
+
+// fill gives what b could be filled with, fewer bytes at the end of the image.
+func (s *source) fill(b []byte, off int64) ([]byte, error) {
+	if len(b) == 0 {
+		return nil, nil
+	}
 	got, err := s.r.ReadAt(b, off)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read image at %d: %w", off, err)
