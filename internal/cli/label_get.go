@@ -6,12 +6,19 @@ import (
 
 func (a *app) labelGet() *cobra.Command {
 	var sel selection
+	var vms vmSelection
 	cmd := &cobra.Command{
 		Use:   "get IMAGE...",
 		Short: "Print the labels of disk images, one line each",
 		Long: `Get prints the label of each image as it is written there; 'berth label verify' says what it is worth.
 It exits with 6 when no image has a label.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if ok, err := vms.given(args); ok || err != nil {
+				if err == nil {
+					err = a.getVMs(cmd.Context(), &vms)
+				}
+				return err
+			}
 			if err := sel.check(args); err != nil {
 				return err
 			}
@@ -36,6 +43,7 @@ It exits with 6 when no image has a label.`,
 		},
 	}
 	sel.flags(cmd, defaultJobs())
+	vms.flags(cmd)
 	return cmd
 }
 

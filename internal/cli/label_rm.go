@@ -27,7 +27,14 @@ image goes to a tool that refuses what it does not know.`,
 
 func (a *app) removal(cmd *cobra.Command, op string, strip bool) *cobra.Command {
 	var sel selection
+	var vms vmSelection
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if ok, err := vms.given(args); ok || err != nil {
+			if err == nil {
+				err = a.removeVMs(cmd.Context(), &vms, strip)
+			}
+			return err
+		}
 		if err := sel.check(args); err != nil {
 			return err
 		}
@@ -43,6 +50,7 @@ func (a *app) removal(cmd *cobra.Command, op string, strip bool) *cobra.Command 
 		return reported(t.code())
 	}
 	sel.flags(cmd, 1)
+	vms.flags(cmd)
 	return cmd
 }
 

@@ -28,6 +28,7 @@ type labelSetter struct {
 func (a *app) labelSet() *cobra.Command {
 	var sel selection
 	var ls labelSetter
+	var vms vmSelection
 	cmd := &cobra.Command{
 		Use:   "set --level LEVEL IMAGE...",
 		Short: "Label disk images with a service level",
@@ -36,7 +37,11 @@ An image in use is refused; an image that cannot be labelled is left as it was, 
 		Example: "  berth label set --level gold --override nic.class=2 --key ops.key --expires 90d *.vmdk\n" +
 			"  berth label set --level silver -r /srv/images",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := sel.check(args); err != nil {
+			onVMs, err := vms.given(args)
+			if err == nil && !onVMs {
+				err = sel.check(args)
+			}
+			if err != nil {
 				return err
 			}
 			for _, name := range []string{"key", "expires"} {
@@ -53,6 +58,9 @@ An image in use is refused; an image that cannot be labelled is left as it was, 
 				if ls.key, err = a.openSigner(ls.keyFile); err != nil {
 					return err
 				}
+			}
+			if onVMs {
+				return a.setVMs(cmd.Context(), &vms, ls.seal)
 			}
 			t, err := a.eachImage(cmd.Context(), &sel, "set label", ls.set, func(o *outcome) {
 				if a.json {
@@ -72,6 +80,7 @@ An image in use is refused; an image that cannot be labelled is left as it was, 
 	f.StringVar(&ls.expires, "expires", "", "`WHEN` the label ends: 90d, 12h, 2027-01-31 or an RFC 3339 time")
 	f.StringVar(&ls.issuer, "issuer", "", "`WHO` set the label, as free text")
 	sel.flags(cmd, 1)
+	vms.flags(cmd)
 	return cmd
 }
 
@@ -109,6 +118,13 @@ func (ls *labelSetter) prepare(now time.Time) error {
 	return nil
 }
 
+// seal makes the label of one disk.
+func (ls *labelSetter) seal(disk label.Binding, serial uint32) (label.Frame, error) {
+	doc := ls.doc
+	doc.Disk, doc.Serial = disk, serial
+	return label.Seal(doc, ls.key)
+}
+
 // set labels one image.
 func (ls *labelSetter) set(e entry) outcome {
 	if e.found { // do not lock what is no image
@@ -123,18 +139,18 @@ func (ls *labelSetter) set(e entry) outcome {
 		if err != nil {
 			return outcome{err: err}
 		}
-		if info.VirtualSize == 0 {
-			return outcome{err: fmt.Errorf("%w: the disk has 0 bytes", diskimage.ErrCorrupt)}
+		disk, err := bindingOf(info, frame)
+		if err != nil {
+			return outcome{err: err}
 		}
-		doc := ls.doc
-		doc.Disk, doc.Serial = info.Binding(), 1
+		serial := uint32(1)
 		if frame != nil {
 			if frame.Serial == math.MaxUint32 {
 				return outcome{err: refusedf("'berth label rm FILE' removes it; then set it again", "the label's serial is at its end")}
 			}
-			doc.Serial = frame.Serial + 1
+			serial = frame.Serial + 1
 		}
-		sealed, err := label.Seal(doc, ls.key)
+		sealed, err := ls.seal(disk, serial)
 		if err != nil {
 			return outcome{err: err}
 		}
