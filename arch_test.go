@@ -20,6 +20,7 @@ const module = "github.com/berth-project/berth"
 var imports = map[string][]string{
 	"label":              {},
 	"label/diskimage":    {"label"},
+	"label/ovf":          {"label", "label/diskimage"},
 	"fleet":              {"label"},
 	"policy":             {"fleet", "label"},
 	"plan":               {"fleet", "label", "policy"},
