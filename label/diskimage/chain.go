@@ -37,52 +37,46 @@ type Ancestor struct {
 // label. A nil Ancestor means that there is none in the whole chain. A parent whose format is declared is read as that
 // format. ErrChain: the chain cannot be followed to its end or to a label. ErrDamaged: an ancestor's label is damaged.
 func Nearest(top Link, info *Info, open Opener) (*Ancestor, error) {
-	seen := map[string]string{}
-	link := top
-	for depth := 1; ; depth++ {
-		if link.ID != "" {
-			if _, twice := seen[link.ID]; twice {
-				return nil, closing(link, top, fmt.Errorf("follow chain: %w: %s is its own ancestor", ErrChain, clipName(link.Name)))
+	link, seen := top, map[string]bool{}
+	own := false // link was opened here
+	done := func(a *Ancestor, err error) (*Ancestor, error) {
+		if c, ok := link.Reader.(io.Closer); ok && own {
+			if cerr := c.Close(); cerr != nil {
+				return nil, errors.Join(err, fmt.Errorf("close %s: %w", clipName(link.Name), cerr))
 			}
-			seen[link.ID] = link.Name
 		}
-		if !info.Parent.Exists() {
-			return nil, closing(link, top, nil)
-		}
+		return a, err
+	}
+	for depth := 1; info.Parent.Exists(); depth++ {
 		if depth > MaxChain {
-			return nil, closing(link, top, fmt.Errorf("follow chain: %w: more than %d images below %s", ErrChain, MaxChain, clipName(top.Name)))
+			return done(nil, fmt.Errorf("follow chain: %w: more than %d images below %s", ErrChain, MaxChain, clipName(top.Name)))
 		}
+		seen[link.ID] = true
 		parent, err := open(link, info.Parent)
 		if err != nil {
-			return nil, closing(link, top, fmt.Errorf("follow chain: %w: parent of %s: %w", ErrChain, clipName(link.Name), err))
+			return done(nil, fmt.Errorf("follow chain: %w: parent of %s: %w", ErrChain, clipName(link.Name), err))
 		}
-		if err := closing(link, top, nil); err != nil {
-			return nil, closing(parent, top, err)
+		format := info.Parent.Format
+		if _, err := done(nil, nil); err != nil {
+			link = parent
+			return done(nil, err)
 		}
-		frame, pinfo, err := Options{Format: info.Parent.Format}.ReadLabel(parent.Reader)
-		if err != nil {
-			return nil, closing(parent, top, fmt.Errorf("follow chain: %w: %s: %w", ErrChain, clipName(parent.Name), err))
+		link, own = parent, true
+		if link.ID != "" && seen[link.ID] {
+			return done(nil, fmt.Errorf("follow chain: %w: %s is its own ancestor", ErrChain, clipName(link.Name)))
+		}
+		var frame *label.Frame
+		if frame, info, err = (Options{Format: format}).ReadLabel(link.Reader); err != nil {
+			return done(nil, fmt.Errorf("follow chain: %w: %s: %w", ErrChain, clipName(link.Name), err))
 		}
 		switch {
 		case frame != nil:
-			return &Ancestor{Frame: frame, Info: pinfo, Name: parent.Name, Depth: depth}, closing(parent, top, nil)
-		case pinfo.Damaged:
-			return nil, closing(parent, top, fmt.Errorf("follow chain: %s: %w", clipName(parent.Name), ErrDamaged))
+			return done(&Ancestor{Frame: frame, Info: info, Name: link.Name, Depth: depth}, nil)
+		case info.Damaged:
+			return done(nil, fmt.Errorf("follow chain: %s: %w", clipName(link.Name), ErrDamaged))
 		}
-		link, info = parent, pinfo
 	}
-}
-
-// closing closes a link that Nearest had opened, and gives err or what closing it said.
-func closing(l, top Link, err error) error {
-	c, ok := l.Reader.(io.Closer)
-	if !ok || l.Reader == top.Reader {
-		return err
-	}
-	if cerr := c.Close(); cerr != nil {
-		return errors.Join(err, fmt.Errorf("close %s: %w", clipName(l.Name), cerr))
-	}
-	return err
+	return done(nil, nil)
 }
 
 // clipName bounds a name that an image made up.
