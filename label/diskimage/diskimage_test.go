@@ -46,7 +46,7 @@ func TestDetect(t *testing.T) {
 		"text":             {[]byte(vmfs()), diskimage.FormatVMDK, nil},
 		"text, QEMU style": {[]byte("#\n\n  \r\nversion=3\nCID=1\nRW 8 FLAT \"x\" 0\n"), diskimage.FormatVMDK, nil},
 		"qcow2":            {at(4096, 0, "QFI\xfb"), diskimage.FormatQcow2, diskimage.ErrUnsupported},
-		"vhdx":             {at(4096, 0, "vhdxfile"), diskimage.FormatVHDX, diskimage.ErrUnsupported},
+		"vhdx":             {at(4096, 0, "vhdxfile"), diskimage.FormatVHDX, diskimage.ErrCorrupt},
 		"vdi":              {at(4096, 64, "\x7f\x10\xda\xbe"), diskimage.FormatVDI, diskimage.ErrUnsupported},
 		"vhd, dynamic":     {at(4096, 0, "conectix"), diskimage.FormatVHD, diskimage.ErrUnsupported},
 		"vhd, fixed":       {at(40960, 40448, "conectix"), diskimage.FormatVHD, diskimage.ErrUnsupported},
