@@ -40,6 +40,8 @@ type outcome struct {
 	code int  // when it is not a failure but no success either; see tally
 	err  error
 	note string // for -v
+	// frame is the label, for commands that need more of it than the line has; nil: none.
+	frame *label.Frame
 }
 
 // eachImage runs work on every selected image and emits the outcomes in order. show is called for outcomes
