@@ -121,7 +121,7 @@ func (d *Disk) Read(ctx context.Context) (*State, error) {
 	return s, nil
 }
 
-// ErrSerial: the label's serial is at its end; only removing the label and setting it anew helps.
+// ErrSerial says that the serial of a label is at its end; only removing the label and setting it anew helps.
 var ErrSerial = errors.New("the label's serial is at its end")
 
 // Set stores a new label: in the image when the VM is off, else, or where the image cannot hold one, in the metadata. seal
@@ -198,7 +198,7 @@ func (d *Disk) forget(ctx context.Context, s *State) error {
 	return nil
 }
 
-// ErrRunning: the label in the image cannot be removed while the VM keeps it open.
+// ErrRunning says that the label in the image cannot be removed while the VM keeps it open.
 var ErrRunning = errors.New("the image is open: its VM is not off")
 
 // Remove removes both labels, the image's first: without it the metadata's would count until that is gone as well.
@@ -240,7 +240,7 @@ func (d *Disk) Settle(ctx context.Context) (*label.Frame, error) {
 		_, err := d.write(ctx, *kept)
 		switch {
 		case errors.Is(err, diskimage.ErrUnsupported), errors.Is(err, errors.ErrUnsupported):
-			return nil, nil //nolint:nilerr,nilnil // it stays where it is
+			return nil, nil //nolint:nilnil // it stays where it is
 		case err != nil:
 			return nil, err
 		}
