@@ -30,6 +30,14 @@ const maxXattr = 64 << 10
 // ACL. It says errors.ErrUnsupported, having touched nothing, where that cannot be done: the file has several
 // names, or its owner or an attribute could not be kept.
 func (f *File) Replace(content []byte) error {
+	return f.exchange(int64(len(content)), func(tmp *os.File) error {
+		_, err := tmp.WriteAt(content, 0)
+		return err
+	})
+}
+
+// exchange is Replace with the size bytes that write puts into the new file.
+func (f *File) exchange(size int64, write func(tmp *os.File) error) error {
 	if !f.writable {
 		return &os.PathError{Op: "replace image", Path: f.path, Err: os.ErrPermission}
 	}
@@ -44,7 +52,7 @@ func (f *File) Replace(content []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := f.fill(tmp, content, &st); err != nil {
+	if err := f.fill(tmp, write, &st); err != nil {
 		_ = tmp.Close()
 		_ = os.Remove(tmp.Name())
 		return err
@@ -56,7 +64,7 @@ func (f *File) Replace(content []byte) error {
 	}
 	// From here on the new file is the image, and its lock is held already.
 	old := f.f
-	f.f, f.size = tmp, int64(len(content))
+	f.f, f.size = tmp, size
 	if err := syncFolder(filepath.Dir(f.path)); err != nil {
 		_ = old.Close()
 		return err
@@ -87,11 +95,11 @@ func createTemp(folder string) (*os.File, error) {
 }
 
 // fill makes tmp a durable twin of the image with other content, locked as it.
-func (f *File) fill(tmp *os.File, content []byte, st *unix.Stat_t) error {
+func (f *File) fill(tmp *os.File, write func(tmp *os.File) error, st *unix.Stat_t) error {
 	if err := holdLock(tmp, tmp.Name()); err != nil {
 		return err
 	}
-	if _, err := tmp.WriteAt(content, 0); err != nil {
+	if err := write(tmp); err != nil {
 		return fmt.Errorf("replace image: %w", err)
 	}
 	if err := keep("owner", tmp.Chown(int(st.Uid), int(st.Gid))); err != nil {
