@@ -81,8 +81,8 @@ func (m *move) copyDisks(ctx context.Context, disks []diskMove) error {
 	var total fleet.Bytes
 	for i, dm := range disks {
 		var err error
-		if sets[i], err = m.src.fileSet(ctx, dm.from.name, dm.disk.Path, dm.disk.Format); err != nil {
-			return wrap(m.op, err, false)
+		if sets[i], err = m.files(ctx, dm, true); err != nil {
+			return err
 		}
 		total += 2 * sets[i].length() // once to copy, once to read back
 	}
@@ -94,11 +94,7 @@ func (m *move) copyDisks(ctx context.Context, disks []diskMove) error {
 	}
 	for i, dm := range disks {
 		if err := m.copyDisk(ctx, dm, sets[i]); err != nil {
-			var cut *cutError
-			if errors.As(err, &cut) {
-				return err
-			}
-			return errors.Join(err, m.clearAll(context.WithoutCancel(ctx)))
+			return m.clearAllAfter(ctx, err)
 		}
 	}
 	return nil
@@ -112,7 +108,7 @@ func (m *move) copyDisk(ctx context.Context, dm diskMove, set *fileSet) error {
 	if err := m.room(ctx, dm.to, set.used()); err != nil {
 		return err
 	}
-	for _, f := range set.files {
+	for _, f := range set.all() {
 		v, err := m.dst.create(ctx, dm.to.name, path.Base(f.path), "raw", f.mode, f.physical)
 		if err != nil {
 			return err
@@ -216,15 +212,24 @@ func (m *move) clearAll(ctx context.Context) error {
 		if !dm.moves {
 			continue
 		}
-		set, err := m.src.fileSet(ctx, dm.from.name, dm.disk.Path, dm.disk.Format)
+		set, err := m.files(ctx, dm, false)
 		if err != nil {
-			return wrap(m.op, err, false)
+			return err
 		}
 		if err := m.clearTarget(ctx, dm, set); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// clearAllAfter is clearAll after a step that failed with err; an end as if killed leaves everything.
+func (m *move) clearAllAfter(ctx context.Context, err error) error {
+	var cut *cutError
+	if errors.As(err, &cut) {
+		return err
+	}
+	return errors.Join(err, m.clearAll(context.WithoutCancel(ctx)))
 }
 
 // clearTarget removes what an earlier try left where the disk's files go. A file that a domain uses, or that
@@ -234,24 +239,39 @@ func (m *move) clearTarget(ctx context.Context, dm diskMove, source *fileSet) er
 		return wrap(m.op, err, false)
 	}
 	for _, f := range source.files {
-		v, err := m.dst.volume(ctx, dm.to.name, path.Base(f.path))
-		if fleetNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return wrap(m.op, err, false)
-		}
-		if m.sameHost() && path.Clean(v.path) == path.Clean(f.path) || !m.sameHost() && sameFile(v, f) {
-			return permanentf(m.op, "%s on both hosts is one file: the pools share their storage, which is not supported yet", v.path)
-		}
-		if err := m.unused(ctx, m.dst, v.path); err != nil {
-			return err
-		}
-		if err := m.dst.remove(ctx, v); err != nil {
+		if err := m.clearFile(ctx, dm, path.Base(f.path), f); err != nil {
 			return err
 		}
 	}
-	return nil
+	// A live move may have made a sidecar where the source has none.
+	return m.clearFile(ctx, dm, sidecarName(dm.target), source.sidecar)
+}
+
+// clearFile removes the file name at the target, which is to be the copy of source, when there is one.
+func (m *move) clearFile(ctx context.Context, dm diskMove, name string, source *volume) error {
+	v, err := m.dst.volume(ctx, dm.to.name, name)
+	if fleetNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return wrap(m.op, err, false)
+	}
+	if source != nil && (m.sameHost() && path.Clean(v.path) == path.Clean(source.path) || !m.sameHost() && sameFile(v, source)) {
+		return permanentf(m.op, "%s on both hosts is one file: the pools share their storage, which is not supported yet", v.path)
+	}
+	if err := m.unused(ctx, m.dst, v.path); err != nil {
+		return err
+	}
+	return m.dst.remove(ctx, v)
+}
+
+// clearAfter clears the target after a step that failed with err; nil, or an end as if killed, leaves it.
+func (m *move) clearAfter(ctx context.Context, dm diskMove, set *fileSet, err error) error {
+	var cut *cutError
+	if err == nil || errors.As(err, &cut) {
+		return err
+	}
+	return errors.Join(err, m.clearTarget(context.WithoutCancel(ctx), dm, set))
 }
 
 // unused refuses to touch a file that a domain names.
@@ -301,11 +321,16 @@ func (m *move) deleteSource(ctx context.Context, dm diskMove) error {
 	return nil
 }
 
-// sourceFiles lists the files of a disk to delete. Extents may be gone already; the descriptor is not.
+// sourceFiles lists the files of a disk to delete. Extents and sidecar may be gone already; the first file is not.
 func (m *move) sourceFiles(ctx context.Context, dm diskMove, first *volume) ([]*volume, error) {
-	files := []*volume{first}
+	set := &fileSet{files: []*volume{first}}
+	sidecar, err := m.src.volume(ctx, dm.from.name, sidecarName(first.path))
+	if err != nil && !fleetNotFound(err) {
+		return nil, wrap(m.op, err, false)
+	}
+	set.sidecar = sidecar
 	if dm.disk.Format != "vmdk" {
-		return files, nil
+		return set.all(), m.checkLabel(ctx, dm, set)
 	}
 	head, err := m.src.download(ctx, first.vol, 0, maxDescriptor)
 	if err != nil {
@@ -315,7 +340,8 @@ func (m *move) sourceFiles(ctx context.Context, dm diskMove, first *volume) ([]*
 	if err != nil || info == nil {
 		return nil, permanentf(m.op, "read %s before deleting it: %w", first.path, errors.Join(err, errors.New("no VMDK")))
 	}
-	if err := m.checkLabel(ctx, dm, &fileSet{vmdk: info}); err != nil {
+	set.vmdk = info
+	if err := m.checkLabel(ctx, dm, set); err != nil {
 		return nil, err
 	}
 	for _, name := range info.files() {
@@ -326,7 +352,7 @@ func (m *move) sourceFiles(ctx context.Context, dm diskMove, first *volume) ([]*
 		if err != nil {
 			return nil, wrap(m.op, err, false)
 		}
-		files = append(files, v)
+		set.files = append(set.files, v)
 	}
-	return files, nil
+	return set.all(), nil
 }

@@ -26,7 +26,7 @@ var cutCases = []cutCase{
 	{"offline-host", "vmdk", "subformat=monolithicFlat", "silver-1", fleet.Offline, "gold", 2, 0},
 	{"offline-storage", "vmdk", "subformat=monolithicSparse", "", fleet.Offline, "silver", 2, 0},
 	{"live-storage", "vmdk", "subformat=monolithicSparse", "", fleet.Live, "gold", 1, 12},
-	{"live-host", "qcow2", "", "silver-1", fleet.Live, "", 1, 12},
+	{"live-host", "qcow2", "", "silver-1", fleet.Live, "gold", 1, 12},
 }
 
 // setup makes the case's VM, with 12 MiB of data on its disk so that copies last, and a driver.

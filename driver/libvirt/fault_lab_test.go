@@ -121,12 +121,8 @@ func TestLabImage(t *testing.T) {
 	l := startLab(t)
 	d := l.driver(t)
 	for _, k := range kinds {
-		level := "gold"
-		if k.format != "vmdk" {
-			level = ""
-		}
 		name := "vm-" + k.name
-		l.vm(t, 1, name, false, l.image(t, 1, "nvme", name+"."+k.format, k.format, k.options, level))
+		l.vm(t, 1, name, false, l.image(t, 1, "nvme", name+"."+k.format, k.format, k.options, "gold"))
 	}
 	l.vm(t, 1, "vm-stream", false, l.image(t, 1, "nvme", "vm-stream.vmdk", "vmdk", "subformat=streamOptimized", "silver"))
 	s := observe(t, d)
@@ -154,10 +150,8 @@ func TestLabImage(t *testing.T) {
 				t.Errorf("%s: read at %d: %d bytes, %v, expected %d", vm.ID, at, n, err, len(expect))
 			}
 		}
-		if disk.Format == "vmdk" {
-			if got := levelOf(t, img); got == "" {
-				t.Errorf("%s: no label", vm.ID)
-			}
+		if got := levelOf(t, img, disk.Format); got == "" {
+			t.Errorf("%s: no label", vm.ID)
 		}
 	}
 	if why := s.VM("vm-stream").BlockedBy(fleet.ChangeStorage); !strings.Contains(why, "streamOptimized") {

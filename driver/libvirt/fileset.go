@@ -9,15 +9,24 @@ import (
 
 // fileSet is the files that one disk consists of; the first is the one that the domain names.
 type fileSet struct {
-	pool  string
-	files []*volume
-	vmdk  *vmdkInfo // nil when the disk is no VMDK
+	pool    string
+	files   []*volume
+	sidecar *volume   // what lies beside the first, and may be its label; nil: nothing, or not looked for
+	vmdk    *vmdkInfo // nil when the disk is no VMDK
+}
+
+// all is every file, the first one first.
+func (s *fileSet) all() []*volume {
+	if s.sidecar == nil {
+		return s.files
+	}
+	return append([]*volume{s.files[0], s.sidecar}, s.files[1:]...)
 }
 
 // used is what the files take in their pool.
 func (s *fileSet) used() fleet.Bytes {
 	var sum fleet.Bytes
-	for _, f := range s.files {
+	for _, f := range s.all() {
 		sum += f.alloc
 	}
 	return sum
@@ -26,7 +35,7 @@ func (s *fileSet) used() fleet.Bytes {
 // length is the sum of the files' lengths.
 func (s *fileSet) length() fleet.Bytes {
 	var sum fleet.Bytes
-	for _, f := range s.files {
+	for _, f := range s.all() {
 		sum += f.physical
 	}
 	return sum
@@ -58,6 +67,25 @@ func (h *host) fileSet(ctx context.Context, pool, file, format string) (*fileSet
 			return nil, err
 		}
 		set.files = append(set.files, v)
+	}
+	return set, nil
+}
+
+// files is the fileSet of a disk at the source, with its sidecar. A sidecar that was made behind libvirt's back is seen
+// after a refresh.
+func (m *move) files(ctx context.Context, dm diskMove, refresh bool) (*fileSet, error) {
+	if refresh {
+		if err := m.src.refresh(ctx, dm.from.name); err != nil {
+			return nil, wrap(m.op, err, false)
+		}
+	}
+	set, err := m.src.fileSet(ctx, dm.from.name, dm.disk.Path, dm.disk.Format)
+	if err != nil {
+		return nil, wrap(m.op, err, false)
+	}
+	set.sidecar, err = m.src.volume(ctx, dm.from.name, sidecarName(dm.disk.Path))
+	if err != nil && !fleetNotFound(err) {
+		return nil, wrap(m.op, err, false)
 	}
 	return set, nil
 }

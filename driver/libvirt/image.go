@@ -46,9 +46,17 @@ func (d *Driver) OpenImage(ctx context.Context, pool fleet.Pool, file string) (f
 	if path.Clean(file) != path.Clean(v.path) {
 		return nil, permanentf(op, "pool %s has %s at %s: %w", pool.ID, base, v.path, fleet.ErrNotFound)
 	}
+	img, err := openVolume(ctx, h, v)
+	if err != nil {
+		return nil, wrap(op, err, false)
+	}
+	return img, nil
+}
+
+func openVolume(ctx context.Context, h *host, v *volume) (*image, error) {
 	img := &image{h: h, ctx: context.WithoutCancel(ctx), vol: v, size: int64(v.physical)}
 	if _, err := img.fill(ctx); err != nil {
-		return nil, wrap(op, err, false)
+		return nil, err
 	}
 	if len(img.head) < headSize {
 		img.size = int64(len(img.head))

@@ -95,8 +95,8 @@ func (m *move) migrate(ctx context.Context, s *end) error {
 	}
 	paths, disks := map[string]string{}, []string{}
 	for _, dm := range m.disks {
-		if _, err := m.clearForLive(ctx, dm); err != nil {
-			return err
+		if _, _, err := m.prepareLive(ctx, s, dm); err != nil {
+			return m.clearAllAfter(ctx, err)
 		}
 		paths[string(dm.disk.ID)] = dm.target
 		disks = append(disks, string(dm.disk.ID))
@@ -206,34 +206,15 @@ func (m *move) awaitMigration(ctx context.Context, s *end, result <-chan error) 
 	}
 }
 
-// clearForLive gives the files of a disk that can be copied while its guest runs, with its target cleared of
-// what a broken copy left.
-func (m *move) clearForLive(ctx context.Context, dm diskMove) (*fileSet, error) {
-	set, err := m.src.fileSet(ctx, dm.from.name, dm.disk.Path, dm.disk.Format)
-	if err != nil {
-		return nil, wrap(m.op, err, false)
-	}
-	if err := m.liveDisk(ctx, dm, set); err != nil {
-		return nil, err
-	}
-	return set, m.clearTarget(ctx, dm, set)
-}
-
 // blockCopy starts to mirror a disk of the running VM into its new pool. The mirror is found, and finished, in
 // the next round.
 func (m *move) blockCopy(ctx context.Context, e *end, dm diskMove) error {
-	set, err := m.clearForLive(ctx, dm)
+	set, made, err := m.prepareLive(ctx, e, dm)
 	if err != nil {
 		return err
 	}
 	flags := golibvirt.DomainBlockCopyTransientJob
-	if set.vmdk != nil {
-		if err := m.at("prepare-target " + string(dm.disk.ID)); err != nil {
-			return err
-		}
-		if err := m.prepareVMDK(ctx, dm, set); err != nil {
-			return errors.Join(err, m.clearTarget(ctx, dm, set))
-		}
+	if made {
 		flags |= golibvirt.DomainBlockCopyReuseExt
 	}
 	x := libvirtxml.DomainDisk{
@@ -319,9 +300,9 @@ func (m *move) finishMirror(ctx context.Context, e *end, dm diskMove, mir mirror
 	if err := m.awaitMirror(ctx, e, dm); err != nil {
 		return err
 	}
-	set, err := m.src.fileSet(ctx, dm.from.name, dm.disk.Path, dm.disk.Format)
+	set, err := m.files(ctx, dm, false)
 	if err != nil {
-		return wrap(m.op, err, false)
+		return err
 	}
 	if err := m.checkLabel(ctx, dm, set); err != nil {
 		abort := m.change(ctx, "abort copy", m.src, func(l *golibvirt.Libvirt) error { return l.DomainBlockJobAbort(e.dom, dev, 0) })
@@ -397,7 +378,7 @@ func (m *move) mirrorFailed(ctx context.Context, dm diskMove) error {
 	if perr != nil || !now.found || now.guest.path(dm.disk.ID) == dm.target {
 		return errors.Join(err, perr)
 	}
-	set, serr := m.src.fileSet(ctx, dm.from.name, dm.disk.Path, dm.disk.Format)
+	set, serr := m.files(ctx, dm, false)
 	if serr != nil {
 		return errors.Join(err, serr)
 	}

@@ -13,7 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/berth-project/berth/driver/dir"
 	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/internal/carry"
 	"github.com/berth-project/berth/label"
 	"github.com/berth-project/berth/label/diskimage"
 )
@@ -170,7 +172,7 @@ func (l *lab) uri(host int) string {
 }
 
 func (l *lab) config() Config {
-	c := Config{ID: "kvm", Timeouts: Timeouts{
+	c := Config{ID: "kvm", Labels: carry.Labels{}, Timeouts: Timeouts{
 		Dial: 3 * time.Second, Call: 5 * time.Second, Stall: 20 * time.Second, Migrate: 2 * time.Minute, Shutdown: 10 * time.Second,
 	}}
 	for _, i := range []int{1, 2} {
@@ -193,24 +195,23 @@ func (l *lab) driver(t *testing.T) *Driver {
 	return d
 }
 
-// file is an os.File in the shape of diskimage.File.
-type file struct{ *os.File }
-
-func (f file) Size() int64 {
-	st, err := f.Stat()
+// frame makes an unsigned label.
+func frame(t *testing.T, disk label.Binding, level string, serial uint32) label.Frame {
+	t.Helper()
+	f, err := label.Seal(label.Document{Level: level, Disk: disk, Serial: serial, Issued: time.Unix(1.7e9, 0).UTC()}, nil)
 	if err != nil {
-		return 0
+		t.Fatal(err)
 	}
-	return st.Size()
+	return f
 }
 
 // setLabel labels a local image with level; level "" leaves it.
-func setLabel(t *testing.T, path, level string) {
+func setLabel(t *testing.T, path, format, level string) {
 	t.Helper()
 	if level == "" {
 		return
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := dir.OpenWrite(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,27 +220,24 @@ func setLabel(t *testing.T, path, level string) {
 			t.Error(err)
 		}
 	}()
-	info, err := diskimage.Inspect(file{f})
+	opts := diskimage.Options{Format: diskimage.Format(format)}
+	_, info, err := opts.ReadLabel(f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	frame, err := label.Seal(label.Document{Level: level, Disk: info.Binding(), Serial: 1, Issued: time.Unix(1.7e9, 0).UTC()}, nil)
+	edit, err := opts.PlanSet(f, frame(t, info.Binding(), level, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	edit, err := diskimage.PlanSet(file{f}, frame)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := diskimage.Apply(file{f}, edit); err != nil {
+	if err := diskimage.Apply(f, edit); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// levelOf reads the level from the label in an image, "" without one.
-func levelOf(t *testing.T, r diskimage.Reader) string {
+// levelOf reads the level from the label of an image, "" without one.
+func levelOf(t *testing.T, r diskimage.Reader, format string) string {
 	t.Helper()
-	frame, _, err := diskimage.ReadLabel(r)
+	frame, _, err := diskimage.Options{Format: diskimage.Format(format)}.ReadLabel(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,16 +255,16 @@ func levelOf(t *testing.T, r diskimage.Reader) string {
 // qemu-img's: "subformat=monolithicFlat".
 func (l *lab) image(t *testing.T, host int, pool, name, format, options, level string) string {
 	t.Helper()
-	dir := t.TempDir()
-	args := []string{filepath.Join(dir, name), "16M", strings.TrimSuffix(name, filepath.Ext(name)), format}
+	tmp := t.TempDir()
+	args := []string{filepath.Join(tmp, name), "16M", strings.TrimSuffix(name, filepath.Ext(name)), format}
 	if options != "" {
 		args = append(args, options)
 	}
 	if out, err := exec.Command(filepath.Join(l.scripts, "mkboot"), args...).CombinedOutput(); err != nil {
 		t.Fatalf("mkboot %v: %v\n%s", args, err, out)
 	}
-	setLabel(t, filepath.Join(dir, name), level)
-	l.sh(t, host, fmt.Sprintf("cp --sparse=always %s/* %s/%s/", dir, images, pool))
+	setLabel(t, filepath.Join(tmp, name), format, level)
+	l.sh(t, host, fmt.Sprintf("cp --sparse=always %s/* %s/%s/", tmp, images, pool))
 	l.virsh(t, host, "pool-refresh", pool)
 	return images + "/" + pool + "/" + name
 }

@@ -306,15 +306,28 @@ func (d *Driver) Precheck(ctx context.Context, r fleet.Relocation) error {
 
 // precheckDisk looks for files in the way and for what a live copy cannot do.
 func (m *move) precheckDisk(ctx context.Context, s *end, dm diskMove) (*fileSet, error) {
-	set, err := m.src.fileSet(ctx, dm.from.name, dm.disk.Path, dm.disk.Format)
+	set, err := m.files(ctx, dm, true)
 	if err != nil {
-		return nil, wrap(m.op, err, false)
+		return nil, err
+	}
+	if dm.disk.Format == "qcow2" {
+		q, err := m.src.qcow2(ctx, set.files[0])
+		if err != nil {
+			return nil, err
+		}
+		if why := q.whole(); why != "" {
+			return nil, permanentf(m.op, "disk %s %s", dm.disk.ID, why)
+		}
 	}
 	if err := m.dst.refresh(ctx, dm.to.name); err != nil {
 		return nil, wrap(m.op, err, false)
 	}
+	names := []string{sidecarName(dm.target)} // a foreign one would become the disk's label
 	for _, f := range set.files {
-		v, err := m.dst.volume(ctx, dm.to.name, path.Base(f.path))
+		names = append(names, path.Base(f.path))
+	}
+	for _, name := range names {
+		v, err := m.dst.volume(ctx, dm.to.name, name)
 		if err == nil {
 			return nil, permanentf(m.op, "%s exists already in pool %s", v.path, dm.to.id)
 		}
@@ -323,32 +336,26 @@ func (m *move) precheckDisk(ctx context.Context, s *end, dm diskMove) (*fileSet,
 		}
 	}
 	if s.active && m.r.Mode == fleet.Live {
-		if err := m.liveDisk(ctx, dm, set); err != nil {
+		if _, err := m.liveDisk(ctx, s, dm, set); err != nil {
 			return nil, err
 		}
 	}
 	return set, nil
 }
 
-// liveDisk refuses a disk that no live move can take along whole.
-func (m *move) liveDisk(ctx context.Context, dm diskMove, set *fileSet) error {
-	if set.vmdk != nil {
-		if !m.sameHost() {
-			return permanentf(m.op, "disk %s is a VMDK: QEMU refuses live migration", dm.disk.ID)
-		}
-		if why := set.vmdk.liveCopy(); why != "" {
-			return permanentf(m.op, "disk %s: %s", dm.disk.ID, why)
-		}
-		return nil
+// liveDisk refuses a disk that no live move can take along whole, and says whether one has to carry a label that does not
+// travel by itself.
+func (m *move) liveDisk(ctx context.Context, e *end, dm diskMove, set *fileSet) (labelled bool, err error) {
+	if set.vmdk == nil {
+		return m.liveLabel(ctx, e, dm, set)
 	}
-	head, err := m.src.download(ctx, set.files[0].vol, 0, headSize)
-	if err != nil {
-		return wrap(m.op, err, false)
+	if !m.sameHost() {
+		return false, permanentf(m.op, "disk %s is a VMDK: QEMU refuses live migration", dm.disk.ID)
 	}
-	if hasFrame(head) {
-		return permanentf(m.op, "disk %s has a label in its %s header, which a live copy would lose: move it offline", dm.disk.ID, dm.disk.Format)
+	if why := set.vmdk.liveCopy(); why != "" {
+		return false, permanentf(m.op, "disk %s: %s", dm.disk.ID, why)
 	}
-	return nil
+	return false, nil
 }
 
 // movable refuses what the driver must leave alone.

@@ -28,8 +28,8 @@ func wantDone(t *testing.T, l *lab, d *Driver, r fleet.Relocation, power fleet.P
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i == 0 && disk.Format == "vmdk" {
-			if got := levelOf(t, img); got != level {
+		if i == 0 {
+			if got := levelOf(t, img, disk.Format); got != level {
 				t.Errorf("label at the target: %q, expected %q", got, level)
 			}
 		}
@@ -66,6 +66,7 @@ var kinds = []struct {
 	{"splitflat", "vmdk", "subformat=twoGbMaxExtentFlat", true},
 	{"splitsparse", "vmdk", "subformat=twoGbMaxExtentSparse", false},
 	{"qcow2", "qcow2", "", true},
+	{"raw", "raw", "", true},
 }
 
 func TestLabLiveStorage(t *testing.T) {
@@ -74,10 +75,7 @@ func TestLabLiveStorage(t *testing.T) {
 		t.Run(k.name, func(t *testing.T) {
 			l.reset(t)
 			d := l.driver(t)
-			level := "gold"
-			if k.format != "vmdk" {
-				level = ""
-			}
+			const level = "gold"
 			l.vm(t, 1, "vm-a", true, l.image(t, 1, "hdd", "vm-a."+k.format, k.format, k.options, level))
 			s := observe(t, d)
 			r := relocation(t, s, "vm-a", "", fleet.Live, "ssd")
@@ -112,10 +110,7 @@ func TestLabOffline(t *testing.T) {
 			t.Run(k.name+"/"+string(to), func(t *testing.T) {
 				l.reset(t)
 				d := l.driver(t)
-				level := "silver"
-				if k.format != "vmdk" {
-					level = ""
-				}
+				const level = "silver"
 				l.vm(t, 1, "vm-b", true, l.image(t, 1, "hdd", "vm-b."+k.format, k.format, k.options, level))
 				l.virsh(t, 1, "autostart", "vm-b")
 				r := relocation(t, observe(t, d), "vm-b", to, fleet.Offline, "nvme")
@@ -156,11 +151,11 @@ func TestLabOffline(t *testing.T) {
 
 func TestLabLiveMigration(t *testing.T) {
 	l := startLab(t)
-	for _, k := range []struct{ format, pool string }{{"qcow2", "ssd"}, {"raw", "hdd"}} {
-		t.Run(k.format, func(t *testing.T) {
+	for _, k := range []struct{ format, pool, level string }{{"qcow2", "ssd", "gold"}, {"raw", "hdd", "gold"}, {"qcow2", "ssd", ""}} {
+		t.Run(k.format+"/"+k.level, func(t *testing.T) {
 			l.reset(t)
 			d := l.driver(t)
-			l.vm(t, 1, "vm-c", true, l.image(t, 1, "hdd", "vm-c."+k.format, k.format, "", ""))
+			l.vm(t, 1, "vm-c", true, l.image(t, 1, "hdd", "vm-c."+k.format, k.format, "", k.level))
 			l.virsh(t, 1, "autostart", "vm-c")
 			r := relocation(t, observe(t, d), "vm-c", "silver-1", fleet.Live, k.pool)
 			if err := d.Precheck(t.Context(), r); err != nil {
@@ -173,7 +168,7 @@ func TestLabLiveMigration(t *testing.T) {
 			if boots, _, failed := l.guestLog(t, "vm-c"); boots != 1 || failed {
 				t.Errorf("%d boots, write failed: %t", boots, failed)
 			}
-			wantDone(t, l, d, r, fleet.Running, "")
+			wantDone(t, l, d, r, fleet.Running, k.level)
 			if info := l.virsh(t, 2, "dominfo", "vm-c"); !strings.Contains(info, "Autostart:      enable") {
 				t.Errorf("autostart was lost:\n%s", info)
 			}

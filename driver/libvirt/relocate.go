@@ -1,7 +1,6 @@
 package libvirt
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"path"
@@ -410,31 +409,6 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// hasFrame looks for the magic of a label frame in the head of an image that is no VMDK.
-func hasFrame(head []byte) bool { return bytes.Contains(head, []byte("BLB1")) }
-
-// checkLabel compares the disk databases of a source VMDK and its copy: the label is a part of them, and the
-// driver need not know which. It is the last gate before a source is deleted.
-func (m *move) checkLabel(ctx context.Context, dm diskMove, source *fileSet) error {
-	if source.vmdk == nil {
-		return nil
-	}
-	copied, err := m.dst.fileSet(ctx, dm.to.name, dm.target, dm.disk.Format)
-	if err != nil {
-		return wrap(m.op, err, false)
-	}
-	have := map[string]bool{}
-	for _, line := range copied.vmdk.ddb() {
-		have[line] = true
-	}
-	for _, line := range source.vmdk.ddb() {
-		if !have[line] {
-			return permanentf(m.op, "disk %s: the copy at %s lacks the descriptor's line %.60q", dm.disk.ID, dm.target, line)
-		}
-	}
-	return nil
 }
 
 // sameFile says that two volumes of different hosts look like one file on shared storage.

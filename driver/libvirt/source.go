@@ -267,6 +267,9 @@ func (h *host) finishDisk(ctx context.Context, e *end, d *fleet.Disk, pools []po
 		d.Used = max(d.Used, clamp(info[2]))
 	}
 	pool := poolOf(pools, d.Path)
+	if d.Format == "qcow2" && !e.active && len(d.Chain) == 0 {
+		h.finishChain(ctx, g, d, pools)
+	}
 	if d.Format != "vmdk" || pool == nil {
 		return
 	}
@@ -287,6 +290,18 @@ func (h *host) finishDisk(ctx context.Context, e *end, d *fleet.Disk, pools []po
 	}
 	if why := set.vmdk.liveCopy(); why != "" {
 		g.block(fleet.ChangeStorage, "%s: %s", d.ID, why)
+	}
+}
+
+// finishChain finds the backing images of a stopped VM's disk, which libvirt looks for only when it starts.
+func (h *host) finishChain(ctx context.Context, g *guest, d *fleet.Disk, pools []poolInfo) {
+	var err error
+	if d.Chain, err = h.backingChain(ctx, pools, d.Path); err != nil {
+		g.gap(string(d.ID), "backing chain", "%v", err)
+		g.pin("%s: its backing chain cannot be read", d.ID)
+	}
+	if len(d.Chain) > 0 {
+		g.pin("%s has a backing chain, which is not moved yet", d.ID)
 	}
 }
 

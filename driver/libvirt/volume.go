@@ -27,6 +27,8 @@ type volume struct {
 	alloc    fleet.Bytes // taken in the pool
 	mode     string
 	stamp    string // mtime and ctime in nanoseconds: two files with one stamp are one file
+
+	backing, backingFormat string // as libvirt found them when it last looked; empty: none
 }
 
 // pools lists the storage pools of h.
@@ -140,6 +142,12 @@ func parseVolume(vol golibvirt.StorageVol, doc string) (*volume, error) {
 		}
 		*f.to = b
 	}
+	if b := x.BackingStore; b != nil {
+		v.backing = b.Path
+		if b.Format != nil {
+			v.backingFormat = b.Format.Type
+		}
+	}
 	if t := x.Target; t != nil {
 		if t.Path != "" {
 			v.path = t.Path
@@ -159,7 +167,7 @@ func parseVolume(vol golibvirt.StorageVol, doc string) (*volume, error) {
 
 // create makes an empty file volume. A raw one has size bytes, of which none is allocated.
 func (h *host) create(ctx context.Context, pool, name, format, mode string, size fleet.Bytes) (*volume, error) {
-	x := libvirtxml.StorageVolume{
+	x := &libvirtxml.StorageVolume{
 		Name: name, Capacity: &libvirtxml.StorageVolumeSize{Unit: "bytes", Value: uint64(size)},
 		Target: &libvirtxml.StorageVolumeTarget{
 			Format:      &libvirtxml.StorageVolumeTargetFormat{Type: format},
@@ -169,9 +177,14 @@ func (h *host) create(ctx context.Context, pool, name, format, mode string, size
 	if format == "raw" {
 		x.Allocation = &libvirtxml.StorageVolumeSize{Unit: "bytes", Value: 0}
 	}
+	return h.createVolume(ctx, pool, x)
+}
+
+func (h *host) createVolume(ctx context.Context, pool string, x *libvirtxml.StorageVolume) (*volume, error) {
+	op := "create volume " + pool + "/" + x.Name
 	doc, err := x.Marshal()
 	if err != nil {
-		return nil, permanentf("create volume "+pool+"/"+name, "%w", err)
+		return nil, permanentf(op, "%w", err)
 	}
 	v, err := call(ctx, h, h.time.Stall, func(l *golibvirt.Libvirt) (*volume, error) {
 		p, err := l.StoragePoolLookupByName(pool)
@@ -188,7 +201,7 @@ func (h *host) create(ctx context.Context, pool, name, format, mode string, size
 		}
 		return parseVolume(vol, got)
 	})
-	return v, wrap("create volume "+pool+"/"+name, err, true)
+	return v, wrap(op, err, true)
 }
 
 // remove deletes a volume; one that is gone already is no error.
