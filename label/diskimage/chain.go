@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/berth-project/berth/label"
 )
@@ -77,6 +78,30 @@ func Nearest(top Link, info *Info, open Opener) (*Ancestor, error) {
 		}
 	}
 	return done(nil, nil)
+}
+
+// Path is the path in a reference of an image of format child, with slashes, as QEMU reads it: "file:" is cut off, and
+// what names another protocol or more than a path is refused, so is a path of Windows that begins at a drive or a
+// server. VHD and VHDX have paths of Windows: their backslashes separate folders.
+func (p Parent) Path(child Format) (string, error) {
+	ref := p.Ref
+	if child == FormatVHD || child == FormatVHDX {
+		ref = strings.ReplaceAll(ref, `\`, "/")
+	}
+	if rest, ok := strings.CutPrefix(ref, "file:"); ok {
+		ref = rest
+	} else if i := strings.IndexAny(ref, ":/"); i >= 0 && ref[i] == ':' {
+		return "", fmt.Errorf("%q is no path: a parent is followed in local folders only", clip(p.Ref))
+	}
+	switch {
+	case ref == "":
+		return "", errors.New("it says no path")
+	case strings.ContainsRune(ref, 0):
+		return "", fmt.Errorf("%q is no path", clip(p.Ref))
+	case (child == FormatVHD || child == FormatVHDX) && strings.HasPrefix(ref, "//"):
+		return "", fmt.Errorf("%q is a path of another machine", clip(p.Ref))
+	}
+	return ref, nil
 }
 
 // clipName bounds a name that an image made up.
