@@ -35,6 +35,7 @@ var imports = map[string][]string{
 	"internal/vmlabel":   {"fleet", "label", "label/diskimage"},
 	"internal/executor":  {"fleet", "plan", "internal/journal"},
 	"internal/vcsim":     {},
+	"internal/convert":   {"label", "label/diskimage", "driver/dir"},
 	"internal/carry":     {"fleet", "label", "label/diskimage"},
 	"internal/hook":      {"driver/dir", "internal/carry", "label/diskimage"},
 	"internal/demo":      {"fleet", "label", "label/diskimage", "driver/vsphere", "driver/dir", "internal/vcsim"},

@@ -138,7 +138,7 @@ func (l *listing) addAll(fd int, records []byte) error {
 		if kind == unix.DT_UNKNOWN { // some file systems do not say
 			kind = kindAt(fd, string(name))
 		}
-		if kind != unix.DT_DIR && (kind != unix.DT_REG || skipped(name)) {
+		if kind != unix.DT_DIR && (kind != unix.DT_REG || skipped(name)) || kind == unix.DT_DIR && name[0] == '.' && IsTemp(string(name)) {
 			continue
 		}
 		if err := l.add(kind, name); err != nil {

@@ -1,0 +1,179 @@
+package convert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/berth-project/berth/driver/dir"
+	"github.com/berth-project/berth/label"
+	"github.com/berth-project/berth/label/diskimage"
+)
+
+// conversion is one run of Convert.
+type conversion struct {
+	*Request
+	tool  *tool
+	src   *source
+	stage *stage
+	frame *label.Frame // to carry; nil: none
+	owner *member      // whose label that is
+}
+
+// Convert makes the destination. What it returns an error for has not changed the destination; the error is one of
+// this package's, of package diskimage's, *dir.LockedError when the source or the destination is in use, or ctx's.
+func Convert(ctx context.Context, r Request) (_ *Result, err error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	c := &conversion{Request: &r}
+	if c.tool, err = findTool(); err != nil {
+		return nil, err
+	}
+	if c.src, err = openSource(r.Source, r.SourceFormat, r.Roots); err != nil {
+		return nil, err
+	}
+	defer c.src.close()
+	if r.Format == "" {
+		r.Format = c.src.top().format
+	}
+	if err := r.checkKeep(); err != nil {
+		return nil, err
+	}
+	if r.Keep && len(c.src.chain) == 1 {
+		return nil, fmt.Errorf("%w: %s is no overlay", ErrKeep, r.Source)
+	}
+	frame, owner := c.src.label(!r.Keep)
+	c.frame, c.owner = frame, &c.src.chain[owner]
+	if c.stage, err = newStage(r.Destination, r.Force, c.src.files()); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.stage.discard()) }()
+	c.tool.src = r.Source
+	c.tool.hide = strings.NewReplacer(c.stage.path+"/", c.stage.folder+"/", c.src.spec(0), r.Source)
+	return c.run(ctx)
+}
+
+func (c *conversion) run(ctx context.Context) (*Result, error) {
+	size, err := c.tool.virtualSize(ctx, driver(c.src.top().format), c.src.spec(0))
+	if err != nil {
+		return nil, err
+	}
+	if err := c.rehearse(ctx, size); err != nil {
+		return nil, err
+	}
+	if err := c.fill(ctx, size); err != nil {
+		return nil, err
+	}
+	st, err := os.Stat(c.src.top().path)
+	if err == nil {
+		err = c.stage.mode(st)
+	}
+	if err != nil {
+		return nil, err
+	}
+	res := &Result{Source: c.src.top().info, Fate: FateNone}
+	if c.frame != nil {
+		if err := c.unchanged(); err != nil {
+			return nil, err
+		}
+		l, err := c.deliver(c.stage.image(), *c.frame, c.owner.info.Binding())
+		if err != nil {
+			return nil, err
+		}
+		res.Label, res.Fate, res.From = &l.frame, l.fate, c.owner.path
+	}
+	if res.Destination, err = readBack(c.stage.image(), c.Format, res.Label); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	res.Files, err = c.stage.publish()
+	return res, err
+}
+
+// rehearse makes an empty destination of the same size and options, and labels it: what is wrong with the options, the size,
+// the names or the label is then known before the long copy.
+func (c *conversion) rehearse(ctx context.Context, size label.Bytes) (err error) {
+	r := &stage{path: filepath.Join(c.stage.path, asideFolder), folder: c.stage.folder, name: c.stage.name, force: c.stage.force}
+	if err := os.Mkdir(r.path, 0o700); err != nil {
+		return fmt.Errorf("make destination: %w", err)
+	}
+	defer func() { err = errors.Join(err, r.discard()) }()
+	var opts []string
+	for _, o := range c.options() {
+		if !strings.HasPrefix(o, "preallocation=") { // that takes as long as the copy
+			opts = append(opts, o)
+		}
+	}
+	hide := c.tool.hide
+	c.tool.hide = strings.NewReplacer(r.path+"/", c.stage.folder+"/")
+	defer func() { c.tool.hide = hide }()
+	args := append([]string{"create", "-q", "-f", driver(c.Format)}, asOptions(opts)...)
+	if err := c.tool.run(ctx, &head{}, append(args, r.image(), fmt.Sprint(int64(size)))...); err != nil {
+		return err
+	}
+	names, err := r.files()
+	if err == nil {
+		_, err = r.present(names)
+	}
+	if err != nil || c.frame == nil {
+		return err
+	}
+	_, err = c.deliver(r.image(), *c.frame, c.owner.info.Binding())
+	return err
+}
+
+// fill lets qemu-img write the destination.
+func (c *conversion) fill(ctx context.Context, size label.Bytes) error {
+	args := []string{"convert", "-p", "-f", driver(c.src.top().format), "-O", driver(c.Format)}
+	args = append(args, asOptions(c.options())...)
+	if c.Keep {
+		b, err := c.backing()
+		if err != nil {
+			return err
+		}
+		args = append(args, "-B", b.while, "-F", driver(c.src.chain[1].format))
+	}
+	m := newMeter(size, c.Progress)
+	err := c.tool.run(ctx, m, append(args, c.src.spec(0), c.stage.image())...)
+	m.end()
+	if err == nil && c.Verify { // before the reference to a backing image is one from the final folder
+		err = c.compare(ctx)
+	}
+	if err != nil || !c.Keep {
+		return err
+	}
+	return c.rebase(ctx)
+}
+
+// unchanged holds the source to the label that was read at the beginning.
+func (c *conversion) unchanged() error {
+	f, err := dir.Open(c.owner.path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	now, _, err := diskimage.Options{Format: c.owner.format}.ReadLabel(f)
+	if err != nil {
+		return fmt.Errorf("read label of %s again: %w", c.owner.path, err)
+	}
+	if !sameLabel(now, c.frame) {
+		return fmt.Errorf("read label of %s again: %w", c.owner.path, diskimage.ErrChanged)
+	}
+	return nil
+}
+
+// compare holds the destination's content, as a guest sees it, to the source's.
+func (c *conversion) compare(ctx context.Context) error {
+	err := c.tool.run(ctx, &head{}, "compare", "-q", "-s", "-f", driver(c.src.top().format), "-F", driver(c.Format), c.src.spec(0), c.stage.image())
+	var te *ToolError
+	if errors.As(err, &te) && te.Text == "" {
+		return fmt.Errorf("verify %s: %w", c.Destination, ErrDiffers)
+	}
+	return err
+}

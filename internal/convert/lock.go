@@ -1,0 +1,74 @@
+package convert
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berth-project/berth/driver/dir"
+)
+
+// QEMU's image locks (block/file-posix.c): who writes holds a read lock on byte 101, who resizes on 103; who does not
+// bear with writers holds one on 201, with resizers on 203.
+var (
+	permBytes   = []int64{101, 103}
+	unshareByte = []int64{201, 203}
+)
+
+// holdShared keeps writers away from a file that is being read, as QEMU does it: other readers may come. The lock
+// goes with the file. *dir.LockedError: somebody writes.
+func holdShared(f *os.File) error {
+	for _, b := range unshareByte {
+		lk := unix.Flock_t{Type: unix.F_RDLCK, Whence: io.SeekStart, Start: b, Len: 1}
+		err := retry(func() error { return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lk) })
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+			return inUse(f, "another berth changes it")
+		}
+		if err != nil {
+			return &os.PathError{Op: "lock image", Path: f.Name(), Err: err}
+		}
+	}
+	// Ours comes first: whoever starts to write after this look sees our lock.
+	for _, b := range permBytes {
+		if held, err := probe(f, unix.Flock_t{Type: unix.F_WRLCK, Start: b, Len: 1}); err != nil {
+			return err
+		} else if held {
+			return inUse(f, "QEMU has it open for writing")
+		}
+	}
+	if held, err := probe(f, unix.Flock_t{Type: unix.F_RDLCK}); err != nil {
+		return err
+	} else if held {
+		return inUse(f, "another program holds a write lock")
+	}
+	entries, err := os.ReadDir(f.Name() + ".lck")
+	if err == nil && len(entries) > 0 {
+		return inUse(f, fmt.Sprintf("VMware's lock %s.lck/%s is there; if no VMware program runs, remove that folder", f.Name(), entries[0].Name()))
+	}
+	return nil
+}
+
+func inUse(f *os.File, who string) error {
+	return &dir.LockedError{Path: f.Name(), Reason: "in use: " + who}
+}
+
+// probe reports whether somebody else's lock conflicts with lk.
+func probe(f *os.File, lk unix.Flock_t) (bool, error) {
+	lk.Whence = io.SeekStart
+	if err := retry(func() error { return unix.FcntlFlock(f.Fd(), unix.F_OFD_GETLK, &lk) }); err != nil {
+		return false, &os.PathError{Op: "probe lock", Path: f.Name(), Err: err}
+	}
+	return lk.Type != unix.F_UNLCK, nil
+}
+
+// retry repeats a call that a signal interrupted.
+func retry(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,302 @@
+package convert
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"unicode/utf8"
+
+	"github.com/berth-project/berth/driver/dir"
+	"github.com/berth-project/berth/label"
+	"github.com/berth-project/berth/label/diskimage"
+)
+
+// member is an image of the source's chain.
+type member struct {
+	path   string // absolute
+	format diskimage.Format
+	info   *diskimage.Info
+	frame  *label.Frame // its own; nil: none
+	parts  []string     // paths of the files that it consists of besides path
+}
+
+// source is the image to read, and what lies under it.
+type source struct {
+	chain []member // the image itself first
+	held  []*os.File
+}
+
+// openSource reads the headers of the image and of all that lies under it, and keeps writers away from them until close. Nothing
+// outside the allowed folders is opened.
+func openSource(path string, declared diskimage.Format, roots []string) (*source, error) {
+	if !utf8.ValidString(path) {
+		return nil, fmt.Errorf("open image %q: %w: qemu-img takes names in UTF-8 only", path, diskimage.ErrUnsupported)
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open image %s: %w", path, err)
+	}
+	s := &source{}
+	f, err := dir.Open(abs)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.follow(f, abs, declared, roots); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *source) close() {
+	for _, f := range s.held {
+		_ = f.Close() // it was only read
+	}
+}
+
+// top is the image that was asked for.
+func (s *source) top() *member { return &s.chain[0] }
+
+// follow adds the image and its ancestors.
+func (s *source) follow(f *dir.File, path string, declared diskimage.Format, roots []string) error {
+	open := opener(path, roots)
+	link := diskimage.Link{Reader: f, Name: path}
+	var seen []os.FileInfo
+	for {
+		m, err := s.add(link, path, declared)
+		if err != nil {
+			return errors.Join(err, closeLink(link))
+		}
+		st, err := os.Stat(path)
+		for i := 0; err == nil && i < len(seen); i++ {
+			if os.SameFile(seen[i], st) {
+				err = fmt.Errorf("follow chain: %w: %s is its own ancestor", diskimage.ErrChain, path)
+			}
+		}
+		seen = append(seen, st)
+		parent := m.info.Parent
+		if err == nil && parent.Exists() && len(s.chain) > diskimage.MaxChain {
+			err = fmt.Errorf("follow chain: %w: more than %d images below %s", diskimage.ErrChain, diskimage.MaxChain, s.top().path)
+		}
+		if err != nil || !parent.Exists() {
+			return errors.Join(err, closeLink(link))
+		}
+		if !stackable(m.format) {
+			return errors.Join(fmt.Errorf("follow chain of %s: %w: qemu-img reads no %s image that has a parent",
+				path, diskimage.ErrUnsupported, m.format), closeLink(link))
+		}
+		next, err := open(link, parent)
+		if err = errors.Join(err, closeLink(link)); err != nil {
+			return fmt.Errorf("follow chain: %w: parent of %s: %w", diskimage.ErrChain, path, err)
+		}
+		link, declared = next, parent.Format
+		if path, err = filepath.Abs(link.Name); err != nil || !utf8.ValidString(path) {
+			return errors.Join(fmt.Errorf("follow chain: %w: %q cannot be named to qemu-img", diskimage.ErrChain, link.Name), closeLink(link))
+		}
+	}
+}
+
+func closeLink(l diskimage.Link) error {
+	if c, ok := l.Reader.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
+
+// stackable says which formats QEMU stacks.
+func stackable(f diskimage.Format) bool {
+	return f == diskimage.FormatQcow2 || f == diskimage.FormatVMDK
+}
+
+// add reads one image of the chain and locks what it consists of.
+func (s *source) add(link diskimage.Link, path string, declared diskimage.Format) (*member, error) {
+	frame, info, err := diskimage.Options{Format: declared}.ReadLabel(link.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("read image %s: %w", path, err)
+	}
+	if frame == nil && info.Damaged {
+		return nil, fmt.Errorf("read label of %s: %w", path, diskimage.ErrDamaged)
+	}
+	m := member{path: path, format: info.Format, info: info, frame: frame}
+	if err := dataFile(link.Reader, info); err != nil {
+		return nil, fmt.Errorf("read image %s: %w", path, err)
+	}
+	if err := s.hold(path); err != nil {
+		return nil, err
+	}
+	if m.parts, err = partsOf(path, info); err != nil {
+		return nil, err
+	}
+	for _, p := range m.parts {
+		if err := s.hold(p); err != nil {
+			return nil, err
+		}
+	}
+	s.chain = append(s.chain, m)
+	return &s.chain[len(s.chain)-1], nil
+}
+
+func (s *source) hold(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("lock image: %w", err)
+	}
+	if err := holdShared(f); err != nil {
+		_ = f.Close()
+		return err
+	}
+	s.held = append(s.held, f)
+	return nil
+}
+
+// incompatDataFile is the qcow2 feature "external data file": bit 2 of the incompatible features, which are at byte 72 of a
+// version 3 header (QEMU docs/interop/qcow2.txt, "Header").
+const (
+	incompatAt       = 72
+	incompatDataFile = 1 << 2
+)
+
+// dataFile refuses an image whose data are in another file, which could be any.
+func dataFile(r diskimage.Reader, info *diskimage.Info) error {
+	if info.Format != diskimage.FormatQcow2 {
+		return nil
+	}
+	var b [incompatAt + 8]byte
+	if _, err := r.ReadAt(b[:], 0); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if binary.BigEndian.Uint32(b[4:]) >= 3 && binary.BigEndian.Uint64(b[incompatAt:])&incompatDataFile != 0 {
+		return fmt.Errorf("%w: its data are in another file; 'qemu-img convert' can bring them together", diskimage.ErrUnsupported)
+	}
+	return nil
+}
+
+// partsOf are the files that the descriptor at path names, none of which may lie outside its folder. QEMU opens whatever is
+// written there.
+func partsOf(path string, info *diskimage.Info) ([]string, error) {
+	if info.Format != diskimage.FormatVMDK || !isText(path) {
+		return nil, nil
+	}
+	root, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("read image %s: %w", path, err)
+	}
+	defer func() { _ = root.Close() }() // it was only read
+	var parts []string
+	for _, e := range info.Extents {
+		if e.Name == "" {
+			continue
+		}
+		p, err := partOf(root, e)
+		if err != nil {
+			return nil, fmt.Errorf("read image %s: extent %q: %w", path, e.Name, err)
+		}
+		if p != "" {
+			parts = append(parts, filepath.Join(filepath.Dir(path), p))
+		}
+	}
+	return unique(parts), nil
+}
+
+func unique(list []string) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, s := range list {
+		if !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func partOf(root *os.Root, e diskimage.Extent) (string, error) {
+	if !filepath.IsLocal(e.Name) || !utf8.ValidString(e.Name) {
+		return "", ErrOutside
+	}
+	f, err := root.Open(e.Name)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	st, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if !st.Mode().IsRegular() {
+		return "", fmt.Errorf("%w: no regular file", diskimage.ErrCorrupt)
+	}
+	// QEMU takes a sparse extent without a capacity for a descriptor, and opens what that names.
+	var head [20]byte
+	if n, err := f.ReadAt(head[:], 0); n == len(head) && string(head[:4]) == "KDMV" && binary.LittleEndian.Uint64(head[12:]) == 0 {
+		return "", fmt.Errorf("%w: a sparse extent without a capacity", diskimage.ErrCorrupt)
+	} else if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	return e.Name, nil
+}
+
+// isText says whether a VMDK is a descriptor alone.
+func isText(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	var b [4]byte
+	_, err = io.ReadFull(f, b[:])
+	return err == nil && string(b[:]) != "KDMV"
+}
+
+// spec names the image number i of the chain, and all below it, to qemu-img: each with its format, and with nothing under it but
+// what was looked at. What the headers say is then followed by nobody.
+func (s *source) spec(i int) string {
+	text, err := json.Marshal(s.node(i, false))
+	if err != nil {
+		panic(err) // strings alone, and valid UTF-8
+	}
+	return "json:" + string(text)
+}
+
+func (s *source) node(i int, withDriver bool) map[string]any {
+	m := &s.chain[i]
+	n := map[string]any{"file": map[string]any{"driver": "file", "filename": m.path}}
+	if withDriver { // of the first one qemu-img is told with -f
+		n["driver"] = driver(m.format)
+	}
+	switch {
+	case !stackable(m.format):
+	case i+1 < len(s.chain):
+		n["backing"] = s.node(i+1, true)
+	default:
+		n["backing"] = nil
+	}
+	return n
+}
+
+// label is the label that counts for the image and the number of the image that has it; with inherit set that may be the
+// nearest ancestor.
+func (s *source) label(inherit bool) (*label.Frame, int) {
+	for i := range s.chain {
+		if f := s.chain[i].frame; f != nil {
+			return f, i
+		}
+		if !inherit {
+			break
+		}
+	}
+	return nil, 0
+}
+
+// files are all paths that the source consists of.
+func (s *source) files() []string {
+	var out []string
+	for i := range s.chain {
+		out = append(append(out, s.chain[i].path), s.chain[i].parts...)
+	}
+	return out
+}
