@@ -38,6 +38,8 @@ type app struct {
 	verbose bool
 	// commandLine is what was typed after "berth", quoted for a shell.
 	commandLine string
+	// child is what label find --exec runs; nil: nothing.
+	child *childCommand
 	// outTTY and errTTY say whether a person reads the stream; colour also wants no NO_COLOR.
 	outTTY, errTTY bool
 	colour         bool
@@ -48,6 +50,7 @@ type app struct {
 func Main(ctx context.Context, args []string, env Env) int {
 	a := newApp(env)
 	a.commandLine = shellQuote(args)
+	args, a.child = cutExec(args)
 	root := a.rootCommand()
 	root.SetArgs(args)
 	root.SetIn(env.In)

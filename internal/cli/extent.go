@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/berth-project/berth/driver/dir"
@@ -33,6 +34,9 @@ type folderParts struct {
 // NAME.vmdk where nobody renamed it; else any other in the folder.
 func (fp *folderParts) descriptorOf(path string) string {
 	folder, name := filepath.Split(path)
+	if !strings.HasSuffix(name, ".vmdk") || !strings.Contains(name, "-") { // most names, for much less than the expression
+		return ""
+	}
 	m := extentName.FindStringSubmatch(name)
 	if m == nil {
 		return ""

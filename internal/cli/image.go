@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/berth-project/berth/driver/dir"
 	"github.com/berth-project/berth/label"
@@ -24,6 +25,9 @@ type imageLine struct {
 	Serial    uint32          `json:"serial,omitempty"`
 	KeyID     string          `json:"keyId,omitempty"` // absent: not signed
 	Document  *label.Document `json:"document,omitempty"`
+	Damaged   bool            `json:"damaged,omitempty"`   // by label find --damaged: what is left of a label
+	DryRun    bool            `json:"dryRun,omitempty"`    // nothing was done
+	PathBytes []byte          `json:"pathBytes,omitempty"` // the path's bytes, where they are not UTF-8
 	// By label verify only.
 	Trust   string `json:"trust,omitempty"` // signed, unsigned or invalid
 	Signer  string `json:"signer,omitempty"`
@@ -65,15 +69,16 @@ func (a *app) eachImage(ctx context.Context, s *selection, op string, work func(
 		show(&o)
 	}
 	guarded := func(e entry) outcome {
-		o := outcome{line: imageLine{Path: e.path}, err: e.err}
 		if e.err != nil {
+			o := outcome{err: e.err}
+			o.line.setPath(e.path)
 			return o
 		}
 		o, done := s.checkExtent(e)
 		if !done {
 			o = work(e)
 		}
-		o.line.Path = e.path
+		o.line.setPath(e.path)
 		return o
 	}
 	pipeline(ctx, s.jobs, func(yield func(entry) bool) { a.walk(ctx, s, yield) }, guarded, emit)
@@ -172,6 +177,14 @@ func failedImage(e entry, f diskimage.Reader, err error) outcome {
 		}
 	}
 	return outcome{err: err}
+}
+
+// setPath keeps the bytes of a path beside its text when JSON cannot hold them.
+func (l *imageLine) setPath(path string) {
+	l.Path = path
+	if !utf8.ValidString(path) {
+		l.PathBytes = []byte(path)
+	}
 }
 
 // describe fills l from what was read.

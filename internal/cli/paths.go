@@ -9,13 +9,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 
 	"github.com/berth-project/berth/driver/dir"
-	"github.com/berth-project/berth/label/diskimage"
 	"github.com/spf13/cobra"
 )
 
@@ -149,33 +146,15 @@ func walkPath(p string, recursive bool, yield func(entry) bool) bool {
 	if !recursive {
 		return yield(entry{path: p, err: errIsFolder})
 	}
-	dot := p == "." || strings.HasPrefix(p, "./") // kept as find(1) does: no path then begins with "-"
-	from := p
-	if li, lerr := os.Lstat(p); lerr == nil && li.Mode()&fs.ModeSymlink != 0 {
-		from = strings.TrimRight(p, "/") + "/" // else WalkDir would stop at the link
+	for path, err := range dir.Walk(p) {
+		if !yield(entry{path: path, found: err == nil, err: bare(err)}) {
+			return false
+		}
 	}
-	err = filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if dot {
-			path = "./" + path
-		}
-		if err != nil {
-			if !yield(entry{path: path, err: bare(err)}) {
-				return fs.SkipAll
-			}
-			return nil
-		}
-		if d.Type().IsRegular() && !dir.IsTemp(d.Name()) && !strings.HasSuffix(d.Name(), diskimage.SidecarSuffix) && !yield(entry{path: path, found: true}) {
-			return errStop
-		}
-		return nil
-	})
-	return !errors.Is(err, errStop)
+	return true
 }
 
-var (
-	errStop     = errors.New("stop")
-	errIsFolder = errors.New("is a folder, expected an image")
-)
+var errIsFolder = errors.New("is a folder, expected an image")
 
 // bare takes the path out of err, where the message names it already.
 func bare(err error) error {

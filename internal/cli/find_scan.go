@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"runtime"
+	"sync"
+
+	"github.com/berth-project/berth/driver/dir"
+	"github.com/berth-project/berth/label/diskimage"
+)
+
+// scanJobs is how many images find reads at a time. A disk gives most with many reads under way; from the page cache more
+// than there are processors does no harm.
+func scanJobs() int { return max(32, min(2*runtime.GOMAXPROCS(0), 64)) }
+
+// scanner reads the labels of very many images.
+type scanner struct {
+	raw     bool // whatever consists of whole sectors counts as an image
+	glances sync.Pool
+}
+
+// look reads the label of one image. What was met in a folder is known to be a file and costs no more than it has to.
+func (s *scanner) look(e entry) outcome {
+	if !e.found {
+		img, o := openImage(e)
+		if img != nil {
+			o.line.Damaged = img.info.Damaged
+			closeQuietly(img)
+		}
+		return o
+	}
+	g, ok := s.glances.Get().(*dir.Glance)
+	if !ok {
+		g = new(dir.Glance)
+	}
+	defer s.glances.Put(g)
+	if err := g.Open(e.path); err != nil {
+		return notOpened(e, err)
+	}
+	defer closeQuietly(g)
+	frame, info, err := diskimage.ReadLabel(g)
+	if err != nil {
+		return failedImage(e, g, err)
+	}
+	if info.Format == diskimage.FormatRaw && frame == nil && !info.Damaged && !s.raw {
+		return outcome{skip: true, note: "no label, and anything at all can look raw"}
+	}
+	var o outcome
+	o.line.describe(frame, info)
+	o.line.Damaged = info.Damaged
+	return o
+}
