@@ -25,6 +25,8 @@ type imageLine struct {
 	Serial    uint32          `json:"serial,omitempty"`
 	KeyID     string          `json:"keyId,omitempty"` // absent: not signed
 	Document  *label.Document `json:"document,omitempty"`
+	Place     string          `json:"place,omitempty"`     // where the label is: image, sidecar, attribute
+	From      string          `json:"from,omitempty"`      // the ancestor that has the label; the image itself has none
 	Damaged   bool            `json:"damaged,omitempty"`   // by label find --damaged: what is left of a label
 	DryRun    bool            `json:"dryRun,omitempty"`    // nothing was done
 	PathBytes []byte          `json:"pathBytes,omitempty"` // the path's bytes, where they are not UTF-8
@@ -33,6 +35,10 @@ type imageLine struct {
 	Signer  string `json:"signer,omitempty"`
 	Ceiling string `json:"ceiling,omitempty"`
 	Reason  string `json:"reason,omitempty"`
+	Cause   string `json:"cause,omitempty"` // why not signed, as label.Cause names it
+	// Counts is the level that the label gives under the policy; CountsWhy says why that is not the one it asks for.
+	Counts    string   `json:"counts,omitempty"`
+	CountsWhy []string `json:"countsWhy,omitempty"`
 	// Error says why nothing is known of the image, or nothing was done to it.
 	Error string `json:"error,omitempty"`
 }
@@ -196,6 +202,9 @@ func (l *imageLine) describe(frame *label.Frame, info *diskimage.Info) {
 		return
 	}
 	l.Labelled, l.Serial = true, frame.Serial
+	if info != nil {
+		l.Place = string(info.Place)
+	}
 	if frame.KeyID != (label.KeyID{}) {
 		l.KeyID = frame.KeyID.String()
 	}
@@ -227,6 +236,9 @@ func (l *imageLine) summary() string {
 		parts = append(parts, "key="+l.KeyID)
 	} else {
 		parts = append(parts, "unsigned")
+	}
+	if l.From != "" {
+		parts = append(parts, "from="+cleanLine(l.From))
 	}
 	return strings.Join(parts, " ")
 }

@@ -7,10 +7,12 @@ import (
 func (a *app) labelGet() *cobra.Command {
 	var sel selection
 	var vms vmSelection
+	var chain chainRoots
 	cmd := &cobra.Command{
 		Use:   "get IMAGE...",
 		Short: "Print the labels of disk images, one line each",
-		Long: `Get prints the label of each image as it is written there; 'berth label verify' says what it is worth.
+		Long: `Get prints the label of each image as it is written there; 'berth label verify' says what it is worth. Of an overlay
+without a label of its own it prints that of the nearest ancestor that has one, and from which file (from=).
 It exits with 6 when no image has a label.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if ok, err := vms.given(args); ok || err != nil {
@@ -22,7 +24,11 @@ It exits with 6 when no image has a label.`,
 			if err := sel.check(args); err != nil {
 				return err
 			}
-			t, err := a.eachImage(cmd.Context(), &sel, "get label", a.getLabel, func(o *outcome) {
+			if err := chain.check(); err != nil {
+				return err
+			}
+			get := func(e entry) outcome { return a.getLabel(&chain, e) }
+			t, err := a.eachImage(cmd.Context(), &sel, "get label", get, func(o *outcome) {
 				switch {
 				case a.json:
 					_ = a.jsonLine(o.line)
@@ -44,11 +50,12 @@ It exits with 6 when no image has a label.`,
 	}
 	sel.flags(cmd, defaultJobs())
 	vms.flags(cmd)
+	chain.flags(cmd)
 	return cmd
 }
 
-func (a *app) getLabel(e entry) outcome {
-	img, o := readImage(e)
+func (a *app) getLabel(chain *chainRoots, e entry) outcome {
+	img, o := chain.readInherited(e)
 	if img == nil {
 		return o
 	}

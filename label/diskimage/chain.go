@@ -20,6 +20,7 @@ var ErrChain = errors.New("broken chain of parents")
 type Link struct {
 	Reader Reader
 	Name   string // what messages call it, such as its path
+	Format Format // set by Nearest before the link is handed to an Opener
 	ID     string // equal for the same file under whatever name; empty: not known, only MaxChain then ends a loop
 }
 
@@ -52,7 +53,7 @@ func Nearest(top Link, info *Info, open Opener) (*Ancestor, error) {
 		if depth > MaxChain {
 			return done(nil, fmt.Errorf("follow chain: %w: more than %d images below %s", ErrChain, MaxChain, clipName(top.Name)))
 		}
-		seen[link.ID] = true
+		seen[link.ID], link.Format = true, info.Format
 		parent, err := open(link, info.Parent)
 		if err != nil {
 			return done(nil, fmt.Errorf("follow chain: %w: parent of %s: %w", ErrChain, clipName(link.Name), err))
