@@ -1,0 +1,73 @@
+package libvirt
+
+import (
+	"encoding/xml"
+	"fmt"
+	"maps"
+	"slices"
+
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/berth-project/berth/fleet"
+)
+
+// KeptLabel is a label that a domain's metadata keeps for one of its disks.
+type KeptLabel struct {
+	Disk     fleet.DiskID // target name; empty in a fault that is of no disk
+	File     string       // the disk's source, as the XML has it; empty: it is no file
+	Format   string       // as declared to the hypervisor: "qcow2"; "raw" where nothing is declared
+	Envelope []byte       // DSSE envelope, not verified; nil with a fault
+	Fault    string       // why there is no envelope
+}
+
+// KeptLabels reads the labels in a domain's XML, such as libvirt gives to a hook; by disk. Only the disk's own source is
+// named, never a backing file.
+func KeptLabels(doc []byte) (domain string, kept []KeptLabel, err error) {
+	if len(doc) > maxDomainXML {
+		return "", nil, fmt.Errorf("domain XML of %d bytes, expected at most %d", len(doc), maxDomainXML)
+	}
+	var d libvirtxml.Domain
+	if err := xml.Unmarshal(doc, &d); err != nil {
+		return "", nil, fmt.Errorf("parse domain XML: %w", err)
+	}
+	if d.Name == "" {
+		return "", nil, fmt.Errorf("parse domain XML: no name")
+	}
+	if d.Metadata == nil {
+		return d.Name, nil, nil
+	}
+	labels, faults := findLabels(d.Metadata.XML)
+	for _, disk := range slices.Sorted(maps.Keys(faults)) {
+		kept = append(kept, KeptLabel{Disk: fleet.DiskID(disk), Fault: faults[disk]})
+	}
+	for _, disk := range slices.Sorted(maps.Keys(labels)) {
+		k := KeptLabel{Disk: fleet.DiskID(disk), Format: "raw", Envelope: []byte(labels[disk])}
+		switch source := diskNamed(&d, disk); {
+		case source == nil:
+			k.Envelope, k.Fault = nil, "the domain has no such disk"
+		default:
+			if source.Source != nil && source.Source.File != nil {
+				k.File = source.Source.File.File
+			}
+			if source.Driver != nil && source.Driver.Type != "" {
+				k.Format = source.Driver.Type
+			}
+		}
+		kept = append(kept, k)
+	}
+	return d.Name, kept, nil
+}
+
+// diskNamed is the disk, and no drive for media, with that target.
+func diskNamed(d *libvirtxml.Domain, dev string) *libvirtxml.DomainDisk {
+	if d.Devices == nil {
+		return nil
+	}
+	for i := range d.Devices.Disks {
+		k := &d.Devices.Disks[i]
+		if k.Target != nil && k.Target.Dev == dev && k.Device != "cdrom" && k.Device != "floppy" {
+			return k
+		}
+	}
+	return nil
+}
