@@ -30,6 +30,7 @@ var imports = map[string][]string{
 	"driver/sim":         {"fleet", "label"},
 	"driver/dir":         {"fleet"},
 	"driver/drivertest":  {"fleet"},
+	"internal/audit":     {"label"},
 	"internal/journal":   {},
 	"internal/inventory": {"fleet", "label", "label/diskimage"},
 	"internal/vmlabel":   {"fleet", "label", "label/diskimage"},
