@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/berth-project/berth/label"
 )
@@ -66,11 +67,18 @@ func (s *source) planSetBeside(frame label.Frame, info *Info, present *label.Fra
 	if !ok {
 		return nil, fmt.Errorf("plan label: %w: this %s image needs a sidecar file, and there is no place for one here", ErrUnsupported, info.Format)
 	}
-	old, err := b.Sidecar()
-	if err != nil {
+	change := BesideChange{New: envelope}
+	if change.Old, err = b.Sidecar(); errors.Is(err, errors.ErrUnsupported) {
+		// Such as a name that is too long with the suffix: then the attribute alone holds the label.
+		change.Attribute = AttributeLabel
+		var aerr error
+		if change.Old, aerr = b.Attribute(AttributeLabel); aerr != nil {
+			return nil, fmt.Errorf("plan label: no sidecar (%w) and no attribute: %w", err, aerr)
+		}
+	} else if err != nil {
 		return nil, fmt.Errorf("plan label: read sidecar: %w", err)
 	}
-	return &Edit{Size: s.size, Want: &frame, Beside: []BesideChange{{Old: old, New: envelope}}}, nil
+	return &Edit{Size: s.size, Want: &frame, Beside: []BesideChange{change}}, nil
 }
 
 // planRemoveBeside removes sidecar and attribute, damaged or not. The attribute goes with the mirror.
@@ -112,6 +120,9 @@ func mirror(s *source, e *Edit) error {
 		want[AttributeLevel] = []byte(doc.Level)
 	}
 	for _, name := range []string{AttributeLabel, AttributeLevel} {
+		if slices.ContainsFunc(e.Beside, func(c BesideChange) bool { return c.Attribute == name }) {
+			continue // there it is the label itself
+		}
 		old, err := b.Attribute(name)
 		if errors.Is(err, errors.ErrUnsupported) {
 			continue

@@ -48,8 +48,8 @@ func TestDetect(t *testing.T) {
 		"qcow2":            {at(4096, 0, "QFI\xfb"), diskimage.FormatQcow2, diskimage.ErrUnsupported},
 		"vhdx":             {at(4096, 0, "vhdxfile"), diskimage.FormatVHDX, diskimage.ErrCorrupt},
 		"vdi":              {at(4096, 64, "\x7f\x10\xda\xbe"), diskimage.FormatVDI, diskimage.ErrUnsupported},
-		"vhd, dynamic":     {at(4096, 0, "conectix"), diskimage.FormatVHD, diskimage.ErrUnsupported},
-		"vhd, fixed":       {at(40960, 40448, "conectix"), diskimage.FormatVHD, diskimage.ErrUnsupported},
+		"vhd, dynamic":     {at(4096, 0, "conectix"), diskimage.FormatVHD, diskimage.ErrCorrupt},
+		"vhd, fixed":       {at(40960, 40448, "conectix"), diskimage.FormatVHD, diskimage.ErrCorrupt},
 		"raw":              {at(4096, 510, "\x55\xaa"), diskimage.FormatRaw, nil},
 		"text file":        {[]byte("hello"), "", diskimage.ErrNotImage},
 		"settings":         {[]byte("# settings\nversion=1\nname=x\n"), diskimage.FormatVMDK, diskimage.ErrNotImage},
@@ -76,9 +76,6 @@ func TestDetect(t *testing.T) {
 				}
 			}
 		}
-	}
-	if _, _, err := diskimage.ReadLabel(mem(at(4096, 0, "QFI\xfb"))); err == nil || !strings.Contains(err.Error(), "qcow2 images carry no label in this version") {
-		t.Errorf("qcow2: error %v", err)
 	}
 }
 

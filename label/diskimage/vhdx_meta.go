@@ -24,7 +24,7 @@ const (
 	vhdxEntrySize  = 32       // of an entry, and of the table's header
 	vhdxMaxUser    = 1024     // entries of users
 	vhdxCountAt    = 10       // EntryCount in the table's header
-	vhdxWindowSize = 16 << 10 // the first read of items; a label of both slots and what every image has fit in
+	vhdxWindowSize = 12 << 10 // the first read of items: what every image has, and both slots behind it
 )
 
 // vhdxEntry is one entry of the metadata table. Offset is from the beginning of the region.

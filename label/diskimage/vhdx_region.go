@@ -2,8 +2,11 @@ package diskimage
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"slices"
 )
 
 // The regions of the specification ([MS-VHDX] 2.2.3.2).
@@ -35,18 +38,45 @@ type vhdxRegions struct {
 
 func vhdxRegionTableAt(i int) int64 { return [2]int64{192 << 10, 256 << 10}[i] }
 
-// readVHDXRegions reads the first region table that is valid.
+// readVHDXRegions reads the first region table that makes sense, and of it as much as is used: its checksum is over
+// 64 KiB, and a reader that finds the metadata table at the place named needs no more proof. Writable checks it.
 func readVHDXRegions(s *source) (vhdxRegions, error) {
+	var first error
 	for i := range 2 {
-		b, err := s.at(vhdxRegionTableAt(i), vhdxTableSize)
-		if err != nil {
+		t, err := readVHDXRegionTable(s, vhdxRegionTableAt(i))
+		if err == nil {
+			return t, nil
+		}
+		if !errors.Is(err, ErrCorrupt) {
+			return t, err
+		}
+		first = cmp.Or(first, err)
+	}
+	return vhdxRegions{}, first
+}
+
+func readVHDXRegionTable(s *source, at int64) (vhdxRegions, error) {
+	b, err := s.at(at, 4<<10)
+	if err != nil {
+		return vhdxRegions{}, err
+	}
+	if len(b) < 16 || !bytes.HasPrefix(b, []byte("regi")) {
+		return vhdxRegions{}, fmt.Errorf("read vhdx region table: %w: none at %d", ErrCorrupt, at)
+	}
+	n := int(min(binary.LittleEndian.Uint32(b[8:]), vhdxMaxEntries+1))
+	if n > vhdxMaxEntries {
+		return vhdxRegions{}, fmt.Errorf("read vhdx region table: %w: more than %d entries", ErrCorrupt, vhdxMaxEntries)
+	}
+	size := 16 + vhdxEntrySize*n
+	if len(b) < size {
+		if b, err = s.at(at, size); err != nil {
 			return vhdxRegions{}, err
 		}
-		if validVHDXRegions(b) {
-			return parseVHDXRegions(vhdxRegionTableAt(i), b)
-		}
 	}
-	return vhdxRegions{}, fmt.Errorf("read vhdx region table: %w: neither of the two is valid", ErrCorrupt)
+	if len(b) < size {
+		return vhdxRegions{}, fmt.Errorf("read vhdx region table: %w: the file ends in it", ErrCorrupt)
+	}
+	return parseVHDXRegions(at, b[:size])
 }
 
 func validVHDXRegions(b []byte) bool {
@@ -54,14 +84,9 @@ func validVHDXRegions(b []byte) bool {
 }
 
 func parseVHDXRegions(at int64, b []byte) (vhdxRegions, error) {
-	n := binary.LittleEndian.Uint32(b[8:])
-	if n > vhdxMaxEntries {
-		return vhdxRegions{}, fmt.Errorf("read vhdx region table: %w: %d entries, expected at most %d", ErrCorrupt, n, vhdxMaxEntries)
-	}
-	t := vhdxRegions{at: at, raw: b[:16+32*n]}
+	t := vhdxRegions{at: at, raw: b}
 	found := map[string]bool{}
-	for e := range int(n) {
-		b := b[16+32*e:]
+	for b := range slices.Chunk(b[16:], vhdxEntrySize) {
 		r := vhdxRegion{
 			id: vhdxGUID(b), offset: binary.LittleEndian.Uint64(b[16:]), length: uint64(binary.LittleEndian.Uint32(b[24:])),
 			required: b[28]&1 != 0,
@@ -85,20 +110,31 @@ func parseVHDXRegions(at int64, b []byte) (vhdxRegions, error) {
 	return t, nil
 }
 
-// writable reports why nothing may be written to an image with these regions and this log.
-func (t *vhdxRegions) writable(s *source, h vhdxHeader) error {
-	var tables [2][]byte
-	for i := range tables {
+// check reports what is wrong with the two region tables: one has to be valid, and all that are to be what was read.
+func (t *vhdxRegions) check(s *source) error {
+	valid := 0
+	for i := range 2 {
 		b, err := s.at(vhdxRegionTableAt(i), vhdxTableSize)
 		if err != nil {
 			return err
 		}
-		if validVHDXRegions(b) {
-			tables[i] = b
+		if !validVHDXRegions(b) {
+			continue
+		}
+		if valid++; !bytes.HasPrefix(b[8:], t.raw[8:]) {
+			return fmt.Errorf("plan label: %w: the two region tables differ", ErrCorrupt)
 		}
 	}
-	if tables[0] != nil && tables[1] != nil && !bytes.Equal(tables[0], tables[1]) {
-		return fmt.Errorf("plan label: %w: the two region tables differ", ErrCorrupt)
+	if valid == 0 {
+		return fmt.Errorf("plan label: %w: neither of the two region tables is valid", ErrCorrupt)
+	}
+	return nil
+}
+
+// writable reports why nothing may be written to an image with these regions and this log.
+func (t *vhdxRegions) writable(s *source, h vhdxHeader) error {
+	if err := t.check(s); err != nil {
+		return err
 	}
 	if h.logOffset()%vhdxMiB != 0 || h.logOffset() < vhdxMiB || h.logOffset() > 1<<62 || h.logLength()%vhdxMiB != 0 {
 		return fmt.Errorf("plan label: %w: log of %d bytes at %d", ErrCorrupt, h.logLength(), h.logOffset())

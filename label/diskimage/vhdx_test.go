@@ -306,7 +306,7 @@ func TestVHDXReads(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := &sizedReads{Mem: m}
-		if frame, _, err := diskimage.ReadLabel(r); err != nil || frame == nil || r.n != c.reads || r.bytes > 200<<10 {
+		if frame, _, err := diskimage.ReadLabel(r); err != nil || frame == nil || r.n != c.reads || r.bytes > 96<<10 {
 			t.Errorf("%s: label %v, %v, after %d reads of %d bytes, expected %d", name, frame != nil, err, r.n, r.bytes, c.reads)
 		}
 	}
