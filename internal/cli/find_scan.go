@@ -6,6 +6,7 @@ import (
 
 	"github.com/berth-project/berth/driver/dir"
 	"github.com/berth-project/berth/label/diskimage"
+	"github.com/berth-project/berth/label/ovf"
 )
 
 // scanJobs is how many images find reads at a time. A disk gives most with many reads under way; from the page cache more
@@ -20,7 +21,7 @@ type scanner struct {
 
 // look reads the label of one image. What was met in a folder is known to be a file and costs no more than it has to.
 func (s *scanner) look(e entry) outcome {
-	if !e.found {
+	if !e.found || e.disk != nil {
 		img, o := openImage(e)
 		if img != nil {
 			o.line.Damaged = img.info.Damaged
@@ -41,8 +42,13 @@ func (s *scanner) look(e entry) outcome {
 	if err != nil {
 		return failedImage(e, g, err)
 	}
-	if info.Format == diskimage.FormatRaw && frame == nil && !info.Damaged && !s.raw {
-		return outcome{skip: true, note: "no label, and anything at all can look raw"}
+	if info.Format == diskimage.FormatRaw && frame == nil && !info.Damaged {
+		if ovf.Detect(g) != "" {
+			return outcome{err: errAppliance}
+		}
+		if !s.raw {
+			return outcome{skip: true, note: "no label, and anything at all can look raw"}
+		}
 	}
 	var o outcome
 	o.line.describe(frame, info)

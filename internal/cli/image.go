@@ -14,11 +14,14 @@ import (
 	"github.com/berth-project/berth/driver/dir"
 	"github.com/berth-project/berth/label"
 	"github.com/berth-project/berth/label/diskimage"
+	"github.com/berth-project/berth/label/ovf"
 )
 
 // imageLine is the JSON of one image: one line of berth label set, get, verify, rm, strip and find.
 type imageLine struct {
 	Path      string          `json:"path"`
+	Disk      string          `json:"disk,omitempty"`     // of an appliance (OVF, OVA): the id of the disk
+	DiskFile  string          `json:"diskFile,omitempty"` // and its file in the appliance
 	Format    string          `json:"format,omitempty"`
 	Subformat string          `json:"subformat,omitempty"`
 	Labelled  bool            `json:"labelled"`
@@ -45,23 +48,35 @@ type imageLine struct {
 
 // outcome is what became of one image.
 type outcome struct {
-	line imageLine
-	skip bool // met in a folder, and no image of ours
-	code int  // when it is not a failure but no success either; see tally
-	err  error
-	note string // for -v
+	line  imageLine
+	skip  bool // met in a folder, and no image of ours
+	code  int  // when it is not a failure but no success either; see tally
+	err   error
+	note  string // for -v
+	named bool   // not met in a folder
+	part  string // the descriptor of which it is a part, see selection.wait
 	// frame is the label, for commands that need more of it than the line has; nil: none.
 	frame *label.Frame
+	// more are the outcomes for the disks of an appliance; the rest then says nothing.
+	more []outcome
 }
 
 // eachImage runs work on every selected image and emits the outcomes in order. show is called for outcomes
 // without an error. It returns the tally.
 func (a *app) eachImage(ctx context.Context, s *selection, op string, work func(entry) outcome, show func(*outcome)) (tally, error) {
 	var t tally
-	emit := func(o outcome) {
+	var emit func(o outcome)
+	emit = func(o outcome) {
 		switch {
+		case len(o.more) > 0:
+			for _, of := range o.more {
+				emit(of)
+			}
+			return
+		case s.wait(&o):
+			return
 		case o.skip:
-			a.detail("%s: passed over: %s", o.line.Path, o.note)
+			a.detail("%s: passed over: %s", o.line.name(), o.note)
 			return
 		case o.err != nil:
 			a.reportFile(op, &o)
@@ -69,7 +84,7 @@ func (a *app) eachImage(ctx context.Context, s *selection, op string, work func(
 			return
 		}
 		if o.note != "" {
-			a.detail("%s: %s", o.line.Path, o.note)
+			a.detail("%s: %s", o.line.name(), o.note)
 		}
 		t.add(o.code)
 		show(&o)
@@ -80,14 +95,22 @@ func (a *app) eachImage(ctx context.Context, s *selection, op string, work func(
 			o.line.setPath(e.path)
 			return o
 		}
+		e.opts = s.opts
 		o, done := s.checkExtent(e)
 		if !done {
-			o = work(e)
+			o = a.appliances(ctx, s, e, work)
 		}
 		o.line.setPath(e.path)
+		o.named = !e.found
+		for i := range o.more {
+			o.more[i].line.setPath(e.path)
+		}
 		return o
 	}
 	pipeline(ctx, s.jobs, func(yield func(entry) bool) { a.walk(ctx, s, yield) }, guarded, emit)
+	for _, o := range s.waited() {
+		emit(o)
+	}
 	if err := ctx.Err(); err != nil {
 		return t, &cliError{code: codePartly, err: fmt.Errorf("%s: interrupted: the files after this were not touched", op)}
 	}
@@ -101,7 +124,7 @@ func (a *app) reportFile(op string, o *outcome) {
 		_ = a.jsonLine(o.line) // kept by the buffer
 	}
 	_ = a.out.Flush() // what came before goes before; a write error is kept for the end
-	a.note("berth: %s: %s: %s", op, cleanLine(o.line.Path), reason(o.err, o.line.Path))
+	a.note("berth: %s: %s: %s", op, cleanLine(o.line.name()), reason(o.err, o.line.Path))
 	if h := hintOf(o.err); h != "" {
 		a.note("hint: %s", strings.ReplaceAll(h, "FILE", o.line.Path))
 	}
@@ -132,18 +155,24 @@ type image struct {
 
 // openImage opens e for reading and reads its label. A nil image means that o is the outcome already.
 func openImage(e entry) (img *image, o outcome) {
+	if e.disk != nil {
+		return e.disk.image()
+	}
 	f, err := dir.Open(e.path)
 	if err != nil {
 		return nil, notOpened(e, err)
 	}
-	frame, info, err := diskimage.ReadLabel(f)
+	frame, info, err := e.opts.ReadLabel(f)
 	if err != nil {
 		o = failedImage(e, f, err)
 		closeQuietly(f)
 		return nil, o
 	}
-	if e.found && info.Format == diskimage.FormatRaw && frame == nil && !info.Damaged {
-		closeQuietly(f)
+	if e.found && info.Format == diskimage.FormatRaw && e.opts.Format == "" && frame == nil && !info.Damaged {
+		defer closeQuietly(f)
+		if ovf.Detect(f) != "" {
+			return nil, outcome{err: errAppliance}
+		}
 		return nil, outcome{skip: true, note: "no label, and anything at all can look raw"}
 	}
 	o.line.describe(frame, info)
@@ -174,6 +203,9 @@ func notOpened(e entry, err error) outcome {
 
 // failedImage is the outcome for an image that could not be read.
 func failedImage(e entry, f diskimage.Reader, err error) outcome {
+	if e.found && errors.Is(err, diskimage.ErrNotImage) && ovf.Detect(f) != "" {
+		return outcome{err: errAppliance}
+	}
 	if passOver(e, err) {
 		return outcome{skip: true, note: err.Error()}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/berth-project/berth/internal/journal"
 	"github.com/berth-project/berth/label"
 	"github.com/berth-project/berth/label/diskimage"
+	"github.com/berth-project/berth/label/ovf"
 	"github.com/berth-project/berth/plan"
 	"github.com/berth-project/berth/policy"
 )
@@ -29,6 +30,10 @@ var kinds = []struct {
 }{
 	{is(journal.ErrLocked), kind{codeRefused, "another berth works on this plan; wait for it to end"}},
 	{is(journal.ErrFull), kind{codeRefused, ""}},
+	{is(ovf.ErrSigned), kind{codeRefused, "--ovf-key FILE and --ovf-cert FILE sign the manifest again; or remove manifest and certificate"}},
+	{is(ovf.ErrManifest), kind{codeInput, "get the package anew: what it holds is not what its maker listed"}},
+	{is(ovf.ErrNoFile), kind{codeInput, "the package is not complete"}},
+	{is(ovf.ErrNoDisk), kind{codeNothing, "'berth label get --json FILE' lists its disks"}},
 	{as[*journal.CorruptError], kind{codeInput,
 		"the journal was damaged after it was written; look at it, move it away, and make a new plan"}},
 	{as[*policy.Error], kind{codeInput, "'berth policy show' prints a commented example"}},

@@ -24,6 +24,7 @@ It exits with 6 when no image has a label.`,
 			if err := sel.check(args); err != nil {
 				return err
 			}
+			sel.appliance.disks = vms.disks
 			if err := chain.check(); err != nil {
 				return err
 			}
@@ -33,7 +34,7 @@ It exits with 6 when no image has a label.`,
 				case a.json:
 					_ = a.jsonLine(o.line)
 				case o.line.Labelled:
-					a.printf("%s: %s\n", a.fileName(o.line.Path), o.line.summary())
+					a.printf("%s: %s\n", a.fileName(o.line.name()), o.line.summary())
 				}
 			})
 			if err != nil {

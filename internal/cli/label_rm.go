@@ -35,9 +35,10 @@ func (a *app) removal(cmd *cobra.Command, op string, strip bool) *cobra.Command 
 			}
 			return err
 		}
-		if err := sel.check(args); err != nil {
+		if err := errors.Join(sel.check(args), sel.appliance.prepare(a)); err != nil {
 			return err
 		}
+		sel.appliance.disks = vms.disks
 		work := func(e entry) outcome { return removeLabel(e, strip) }
 		t, err := a.eachImage(cmd.Context(), &sel, op, work, func(o *outcome) {
 			if a.json {
@@ -51,10 +52,14 @@ func (a *app) removal(cmd *cobra.Command, op string, strip bool) *cobra.Command 
 	}
 	sel.flags(cmd, 1)
 	vms.flags(cmd)
+	sel.appliance.flags(cmd)
 	return cmd
 }
 
 func removeLabel(e entry, strip bool) outcome {
+	if e.disk != nil {
+		return e.disk.remove(strip, e.found)
+	}
 	if e.found { // do not lock what has no label
 		img, o := openImage(e)
 		if img == nil {

@@ -41,6 +41,10 @@ An image in use is refused; an image that cannot be labelled is left as it was, 
 			if err == nil && !onVMs {
 				err = sel.check(args)
 			}
+			if err == nil {
+				sel.appliance.disks = vms.disks
+				err = sel.appliance.prepare(a)
+			}
 			if err != nil {
 				return err
 			}
@@ -81,6 +85,7 @@ An image in use is refused; an image that cannot be labelled is left as it was, 
 	f.StringVar(&ls.issuer, "issuer", "", "`WHO` set the label, as free text")
 	sel.flags(cmd, 1)
 	vms.flags(cmd)
+	sel.appliance.flags(cmd)
 	return cmd
 }
 
@@ -125,8 +130,27 @@ func (ls *labelSetter) seal(disk label.Binding, serial uint32) (label.Frame, err
 	return label.Seal(doc, ls.key)
 }
 
+// next is the label that follows the present one of a disk.
+func (ls *labelSetter) next(present *label.Frame, info *diskimage.Info) (label.Frame, error) {
+	disk, err := bindingOf(info, present)
+	if err != nil {
+		return label.Frame{}, err
+	}
+	serial := uint32(1)
+	if present != nil {
+		if present.Serial == math.MaxUint32 {
+			return label.Frame{}, refusedf("'berth label rm FILE' removes it; then set it again", "the label's serial is at its end")
+		}
+		serial = present.Serial + 1
+	}
+	return ls.seal(disk, serial)
+}
+
 // set labels one image.
 func (ls *labelSetter) set(e entry) outcome {
+	if e.disk != nil {
+		return e.disk.set(ls.next)
+	}
 	if e.found { // do not lock what is no image
 		img, o := openImage(e)
 		if img == nil {
@@ -139,18 +163,7 @@ func (ls *labelSetter) set(e entry) outcome {
 		if err != nil {
 			return outcome{err: err}
 		}
-		disk, err := bindingOf(info, frame)
-		if err != nil {
-			return outcome{err: err}
-		}
-		serial := uint32(1)
-		if frame != nil {
-			if frame.Serial == math.MaxUint32 {
-				return outcome{err: refusedf("'berth label rm FILE' removes it; then set it again", "the label's serial is at its end")}
-			}
-			serial = frame.Serial + 1
-		}
-		sealed, err := ls.seal(disk, serial)
+		sealed, err := ls.next(frame, info)
 		if err != nil {
 			return outcome{err: err}
 		}

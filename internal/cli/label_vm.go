@@ -27,7 +27,7 @@ type vmSelection struct {
 func (s *vmSelection) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringSliceVar(&s.vms, "vm", nil, "instead of files the disks of the VM `NAME` or pattern, wherever the configured sources have it")
-	f.StringSliceVar(&s.disks, "disk", nil, "with --vm: only the `DISK` of that name, such as vda or 2000")
+	f.StringSliceVar(&s.disks, "disk", nil, "only the `DISK` of that name: of a VM (vda, 2000) or of an OVF or OVA (vmdisk1)")
 	f.StringVar(&s.config, "config", "", "with --vm: look at the sources in `FILE` (default: berth.yaml, see docs/cli.md)")
 }
 
@@ -36,8 +36,6 @@ func (s *vmSelection) given(args []string) (bool, error) {
 	switch {
 	case len(s.vms) > 0 && len(args) > 0:
 		return false, usagef("--vm and image files exclude each other")
-	case len(s.vms) == 0 && (len(s.disks) > 0):
-		return false, usagef("--disk goes with --vm")
 	}
 	for _, p := range s.vms {
 		if _, err := path.Match(p, ""); err != nil {

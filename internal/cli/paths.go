@@ -10,9 +10,12 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/berth-project/berth/driver/dir"
+	"github.com/berth-project/berth/label/diskimage"
 	"github.com/spf13/cobra"
 )
 
@@ -21,7 +24,9 @@ type entry struct {
 	path string
 	// found says that the file was met in a folder: it may well be no image, and is then passed over.
 	found bool
+	opts  diskimage.Options // what is known of it besides its bytes
 	err   error
+	disk  *applianceDisk // of the appliance at path, which is no image itself; nil: of none
 }
 
 // selection says which files a label command works on.
@@ -32,6 +37,10 @@ type selection struct {
 	recursive bool
 	jobs      int
 	parts     folderParts
+	opts      diskimage.Options
+	named     map[string]bool // see wait
+	waiting   []outcome
+	appliance applianceChoice
 }
 
 // maxName bounds one file name read from --files-from; PATH_MAX is 4,096.
@@ -46,6 +55,12 @@ func (s *selection) flags(cmd *cobra.Command, jobs int) {
 	f.IntVarP(&s.jobs, "jobs", "j", jobs, "files worked on at a time, 1 to 256")
 }
 
+// formatFlag adds the flag that says what the images are.
+func (s *selection) formatFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar((*string)(&s.opts.Format), "format", "",
+		"take the images for `FORMAT` ("+strings.Join(formatNames(), ", ")+"); raw: whatever their guests wrote into them")
+}
+
 func (s *selection) check(args []string) error {
 	s.args = args
 	if len(args) == 0 && s.filesFrom == "" {
@@ -53,6 +68,9 @@ func (s *selection) check(args []string) error {
 	}
 	if s.jobs < 1 || s.jobs > 256 {
 		return usagef("--jobs: is %d, expected 1 to 256", s.jobs)
+	}
+	if f := string(s.opts.Format); f != "" && !slices.Contains(formatNames(), f) {
+		return usagef("--format %q: expected one of %s", f, strings.Join(formatNames(), ", "))
 	}
 	return nil
 }
@@ -63,7 +81,7 @@ func defaultJobs() int { return min(2*runtime.GOMAXPROCS(0), 64) }
 // lexical order. It ends early when yield returns false.
 func (a *app) walk(ctx context.Context, s *selection, yield func(entry) bool) {
 	for _, p := range s.args {
-		if !walkPath(p, s.recursive, yield) {
+		if !walkArg(p, s.recursive, yield) {
 			return
 		}
 	}
@@ -131,6 +149,23 @@ func splitNUL(data []byte, atEOF bool) (int, []byte, error) {
 		return len(data), data, nil
 	}
 	return 0, nil, nil
+}
+
+// walkArg is walkPath for a name that may be a pattern which no shell has expanded.
+func walkArg(p string, recursive bool, yield func(entry) bool) bool {
+	if !isPattern(p) {
+		return walkPath(p, recursive, yield)
+	}
+	for path, err := range expand(p) {
+		if err != nil {
+			if !yield(entry{path: path, err: bare(err)}) {
+				return false
+			}
+		} else if !walkPath(path, recursive, yield) {
+			return false
+		}
+	}
+	return true
 }
 
 // walkPath yields p, or with recursive set the regular files of the folder p, without what a crash left of ours.

@@ -219,7 +219,7 @@ func (p *Package) readInside(d *Disk) (damaged bool, err error) {
 	d.inside, d.hasBytes, d.Content = frame, frame != nil || info.Damaged, info.Format
 	capacity := d.Info.VirtualSize
 	d.Info = *info
-	d.Info.Format = p.Format
+	d.Info.Format, d.Info.Parent = p.Format, diskimage.Parent{} // what it names is not in the package under that name
 	if d.Info.VirtualSize == 0 {
 		d.Info.VirtualSize = capacity
 	}
@@ -238,7 +238,7 @@ func (p *Package) Set(id string, frame label.Frame) error {
 	if err != nil {
 		return fmt.Errorf("plan label: %w", err)
 	}
-	if doc.Disk != d.Info.Binding() {
+	if is := d.Info.Binding(); doc.Disk.Size != is.Size || doc.Disk.UUID != "" && is.UUID != "" && doc.Disk.UUID != is.UUID {
 		return fmt.Errorf("plan label: %w: disk %s", diskimage.ErrBinding, clip(id))
 	}
 	if d.Frame != nil && frame.Serial <= d.Frame.Serial {

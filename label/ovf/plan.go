@@ -252,3 +252,20 @@ func patch(b []byte, off int64, writes []diskimage.Write, next int) int {
 	}
 	return next
 }
+
+// Verify says whether now, the package read again after a change, has the labels that were planned.
+func (p *Package) Verify(now *Package) error {
+	for _, d := range p.Disks {
+		if !d.changed {
+			continue
+		}
+		got, err := now.Disk(d.ID)
+		if err != nil {
+			return err
+		}
+		if !equalFrames(got.Frame, d.want) {
+			return fmt.Errorf("disk %s does not hold what was written", clip(d.ID))
+		}
+	}
+	return nil
+}
