@@ -42,20 +42,23 @@ func KeptLabels(doc []byte) (domain string, kept []KeptLabel, err error) {
 	}
 	for _, disk := range slices.Sorted(maps.Keys(labels)) {
 		k := KeptLabel{Disk: fleet.DiskID(disk), Format: "raw", Envelope: []byte(labels[disk])}
-		switch source := diskNamed(&d, disk); {
-		case source == nil:
+		if source := diskNamed(&d, disk); source == nil {
 			k.Envelope, k.Fault = nil, "the domain has no such disk"
-		default:
-			if source.Source != nil && source.Source.File != nil {
-				k.File = source.Source.File.File
-			}
-			if source.Driver != nil && source.Driver.Type != "" {
-				k.Format = source.Driver.Type
-			}
+		} else {
+			k.describe(source)
 		}
 		kept = append(kept, k)
 	}
 	return d.Name, kept, nil
+}
+
+func (k *KeptLabel) describe(d *libvirtxml.DomainDisk) {
+	if d.Source != nil && d.Source.File != nil {
+		k.File = d.Source.File.File
+	}
+	if d.Driver != nil && d.Driver.Type != "" {
+		k.Format = d.Driver.Type
+	}
 }
 
 // diskNamed is the disk, and no drive for media, with that target.

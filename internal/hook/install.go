@@ -21,7 +21,7 @@ const mark = "# Made by 'berth hook install libvirt'"
 // maxScript bounds what is read of the file that is there.
 const maxScript = 64 << 10
 
-// ErrForeign: the file that is there is not ours.
+// ErrForeign says that the file that is there is not ours.
 var ErrForeign = errors.New("not made by berth")
 
 // Script is the hook, with the absolute path of berth in it. All that is not a release costs one comparison of a shell.
