@@ -29,7 +29,7 @@ type digest struct {
 }
 
 // digestLine takes what the standard wants, "SHA256(x.ovf)= 12ab", and the spaces that VirtualBox writes besides.
-var digestLine = regexp.MustCompile(`^([A-Za-z0-9-]{1,16})[ \t]*\((.{1,1024})\)[ \t]*=[ \t]*([0-9A-Fa-f]{2,16384})[ \t]*$`)
+var digestLine = regexp.MustCompile(`^([A-Za-z0-9-]{1,16})[ \t]*\((.+)\)[ \t]*=[ \t]*([0-9A-Fa-f]+)[ \t]*$`)
 
 // ParseManifest reads a manifest of at most MaxManifest bytes. Every line that is not blank has to be a digest.
 func ParseManifest(text []byte) (*Manifest, error) {
