@@ -34,7 +34,7 @@ const keyNone = "none"
 func (ff *findFilter) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringSliceVar(&ff.levels, "level", nil, "only labels of this `LEVEL`; several: of any of them")
-	f.StringSliceVar(&ff.formats, "format", nil, "only images of this `FORMAT` ("+strings.Join(formatNames(), ", ")+"); several: of any of them")
+	f.StringSliceVar(&ff.formats, "format", nil, "only images of this `FORMAT` ("+strings.Join(append(formatNames(), applianceFormats()...), ", ")+"); several: of any of them")
 	f.StringVar(&ff.issuer, "issuer", "", "only labels whose issuer is `TEXT`, in which * and ? stand for any characters")
 	f.StringSliceVar(&ff.keyIDs, "key-id", nil, "only labels signed with the key `ID`, or none: not signed at all")
 	f.StringArrayVar(&ff.overrides, "override", nil, "only labels that change a requirement, in any way or to a value: `KEY[=VALUE]`")
@@ -72,8 +72,8 @@ func (ff *findFilter) prepare(cmd *cobra.Command, now time.Time) error {
 
 func (ff *findFilter) checkWords() error {
 	for _, f := range ff.formats {
-		if !slices.Contains(formatNames(), f) {
-			return usagef("--format %q: expected one of %s", f, strings.Join(formatNames(), ", "))
+		if !slices.Contains(append(formatNames(), applianceFormats()...), f) {
+			return usagef("--format %q: expected one of %s", f, strings.Join(append(formatNames(), applianceFormats()...), ", "))
 		}
 	}
 	for i, id := range ff.keyIDs {

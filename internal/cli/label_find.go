@@ -74,10 +74,17 @@ func (a *app) find(cmd *cobra.Command, fi *finder, args []string) error {
 		}
 		return o
 	}
+	appliance := "" // shown already: its disks follow each other
 	t, err := a.eachImage(ctx, &fi.sel, "find label", look, func(o *outcome) {
-		if fi.filter.match(&o.line) {
-			matched++
+		if !fi.filter.match(&o.line) {
+			return
+		}
+		matched++
+		if o.line.Disk == "" || a.json || o.line.Path != appliance {
 			show(&o.line)
+		}
+		if o.line.Disk != "" {
+			appliance = o.line.Path
 		}
 	})
 	if children != nil {
