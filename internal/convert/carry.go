@@ -31,7 +31,13 @@ func (r *Request) carried(frame label.Frame, from label.Binding, to *diskimage.I
 		if err := r.Vouch(frame, from); err != nil {
 			return luggage{}, fmt.Errorf("sign label anew: %w", err)
 		}
-		return r.anew(doc, to.Binding(), FateSigned)
+		disk := to.Binding()
+		if r.Bind != nil {
+			if disk, err = r.Bind(to); err != nil {
+				return luggage{}, err
+			}
+		}
+		return r.anew(doc, disk, FateSigned)
 	}
 	if doc.Disk.Size == to.VirtualSize {
 		l := luggage{frame: frame, fate: FateCarried}
@@ -43,7 +49,11 @@ func (r *Request) carried(frame label.Frame, from label.Binding, to *diskimage.I
 	if frame.KeyID != (label.KeyID{}) {
 		return luggage{}, &SizeError{Label: doc.Disk.Size, Disk: to.VirtualSize}
 	}
-	return r.anew(doc, to.Binding(), FateRebound)
+	disk := to.Binding()
+	if disk.UUID == "" {
+		disk.UUID = doc.Disk.UUID
+	}
+	return r.anew(doc, disk, FateRebound)
 }
 
 func bound(b label.Binding) string {

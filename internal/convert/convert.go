@@ -33,7 +33,7 @@ func Convert(ctx context.Context, r Request) (_ *Result, err error) {
 	if c.tool, err = findTool(); err != nil {
 		return nil, err
 	}
-	if c.src, err = openSource(r.Source, r.SourceFormat, r.Roots); err != nil {
+	if c.src, err = openSource(r.Source, r.SourceFormat, true, r.Roots); err != nil {
 		return nil, err
 	}
 	defer c.src.close()
@@ -170,7 +170,7 @@ func (c *conversion) unchanged() error {
 
 // compare holds the destination's content, as a guest sees it, to the source's.
 func (c *conversion) compare(ctx context.Context) error {
-	err := c.tool.run(ctx, &head{}, "compare", "-q", "-s", "-f", driver(c.src.top().format), "-F", driver(c.Format), c.src.spec(0), c.stage.image())
+	err := c.tool.run(ctx, &head{}, "compare", "-q", "-f", driver(c.src.top().format), "-F", driver(c.Format), c.src.spec(0), c.stage.image())
 	var te *ToolError
 	if errors.As(err, &te) && te.Text == "" {
 		return fmt.Errorf("verify %s: %w", c.Destination, ErrDiffers)

@@ -35,6 +35,8 @@ type Request struct {
 	// label, bound to the disk as given, deserves that; its error refuses the conversion.
 	Signer label.Signer
 	Vouch  func(label.Frame, label.Binding) error
+	// Bind says what the label that is signed anew is bound to; nil: diskimage.Info.Binding.
+	Bind func(*diskimage.Info) (label.Binding, error)
 	// Now is the time that a label which is made anew was issued.
 	Now time.Time
 	// Progress, when not nil, is told how much of the disk has been written. It is called from one goroutine.
@@ -71,8 +73,6 @@ var (
 	ErrNoTool = errors.New("qemu-img is not installed")
 	// ErrSame: the destination is the source, or something that the source consists of.
 	ErrSame = errors.New("source and destination are the same file")
-	// ErrOutside: an image refers to a file outside the folders that are allowed.
-	ErrOutside = errors.New("refers to a file outside the allowed folders")
 	// ErrReference: a copy's relative reference to its backing image would lead nowhere.
 	ErrReference = errors.New("relative reference to a backing image")
 	// ErrKeep: the destination cannot be an overlay.

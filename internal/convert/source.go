@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"unicode/utf8"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/berth-project/berth/driver/dir"
 	"github.com/berth-project/berth/label"
 	"github.com/berth-project/berth/label/diskimage"
@@ -32,7 +34,8 @@ type source struct {
 
 // openSource reads the headers of the image and of all that lies under it, and keeps writers away from them until close. Nothing
 // outside the allowed folders is opened.
-func openSource(path string, declared diskimage.Format, roots []string) (*source, error) {
+// Without chain what lies under the image is left alone.
+func openSource(path string, declared diskimage.Format, chain bool, roots []string) (*source, error) {
 	if !utf8.ValidString(path) {
 		return nil, fmt.Errorf("open image %q: %w: qemu-img takes names in UTF-8 only", path, diskimage.ErrUnsupported)
 	}
@@ -45,7 +48,13 @@ func openSource(path string, declared diskimage.Format, roots []string) (*source
 	if err != nil {
 		return nil, err
 	}
-	if err := s.follow(f, abs, declared, roots); err != nil {
+	if chain {
+		err = s.follow(f, abs, declared, roots)
+	} else {
+		_, err = s.add(diskimage.Link{Reader: f, Name: abs}, abs, declared)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
 		s.close()
 		return nil, err
 	}
@@ -63,21 +72,22 @@ func (s *source) top() *member { return &s.chain[0] }
 
 // follow adds the image and its ancestors.
 func (s *source) follow(f *dir.File, path string, declared diskimage.Format, roots []string) error {
-	open := opener(path, roots)
-	link := diskimage.Link{Reader: f, Name: path}
-	var seen []os.FileInfo
+	tree, err := dir.OpenTree(path, roots...)
+	if err != nil {
+		return errors.Join(fmt.Errorf("follow chain: %w", err), f.Close())
+	}
+	defer func() { _ = tree.Close() }() // it was only read
+	link := diskimage.Link{Reader: f, Name: path, ID: tree.Top().ID()}
+	seen := map[string]bool{}
 	for {
 		m, err := s.add(link, path, declared)
 		if err != nil {
 			return errors.Join(err, closeLink(link))
 		}
-		st, err := os.Stat(path)
-		for i := 0; err == nil && i < len(seen); i++ {
-			if os.SameFile(seen[i], st) {
-				err = fmt.Errorf("follow chain: %w: %s is its own ancestor", diskimage.ErrChain, path)
-			}
+		if seen[link.ID] {
+			err = fmt.Errorf("follow chain: %w: %s is its own ancestor", diskimage.ErrChain, path)
 		}
-		seen = append(seen, st)
+		seen[link.ID] = true
 		parent := m.info.Parent
 		if err == nil && parent.Exists() && len(s.chain) > diskimage.MaxChain {
 			err = fmt.Errorf("follow chain: %w: more than %d images below %s", diskimage.ErrChain, diskimage.MaxChain, s.top().path)
@@ -89,15 +99,32 @@ func (s *source) follow(f *dir.File, path string, declared diskimage.Format, roo
 			return errors.Join(fmt.Errorf("follow chain of %s: %w: qemu-img reads no %s image that has a parent",
 				path, diskimage.ErrUnsupported, m.format), closeLink(link))
 		}
-		next, err := open(link, parent)
+		next, err := openParent(tree, link, m)
 		if err = errors.Join(err, closeLink(link)); err != nil {
 			return fmt.Errorf("follow chain: %w: parent of %s: %w", diskimage.ErrChain, path, err)
 		}
-		link, declared = next, parent.Format
-		if path, err = filepath.Abs(link.Name); err != nil || !utf8.ValidString(path) {
-			return errors.Join(fmt.Errorf("follow chain: %w: %q cannot be named to qemu-img", diskimage.ErrChain, link.Name), closeLink(link))
+		link, path, declared = next, next.Name, parent.Format
+		if !utf8.ValidString(path) {
+			return errors.Join(fmt.Errorf("follow chain: %w: %q: qemu-img takes names in UTF-8 only", diskimage.ErrChain, path), closeLink(link))
 		}
 	}
+}
+
+// openParent opens what m says that it is based on, if it lies in the tree.
+func openParent(tree *dir.Tree, child diskimage.Link, m *member) (diskimage.Link, error) {
+	ref, err := m.info.Parent.Path(m.format)
+	if err != nil {
+		return diskimage.Link{}, err
+	}
+	at, ok := child.Reader.(*dir.Node)
+	if !ok {
+		at = tree.Top()
+	}
+	node, err := tree.Open(at, ref)
+	if err != nil {
+		return diskimage.Link{}, err
+	}
+	return diskimage.Link{Reader: node, Name: node.Path(), ID: node.ID()}, nil
 }
 
 func closeLink(l diskimage.Link) error {
@@ -125,14 +152,14 @@ func (s *source) add(link diskimage.Link, path string, declared diskimage.Format
 	if err := dataFile(link.Reader, info); err != nil {
 		return nil, fmt.Errorf("read image %s: %w", path, err)
 	}
-	if err := s.hold(path); err != nil {
+	if err := s.hold(path, link.ID); err != nil {
 		return nil, err
 	}
 	if m.parts, err = partsOf(path, info); err != nil {
 		return nil, err
 	}
 	for _, p := range m.parts {
-		if err := s.hold(p); err != nil {
+		if err := s.hold(p, ""); err != nil {
 			return nil, err
 		}
 	}
@@ -140,12 +167,23 @@ func (s *source) add(link diskimage.Link, path string, declared diskimage.Format
 	return &s.chain[len(s.chain)-1], nil
 }
 
-func (s *source) hold(path string) error {
+// hold locks the file at path, which has to be the one with that id (dir.Node.ID): a path from a header means what the file
+// system makes of it when it is opened.
+func (s *source) hold(path, id string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("lock image: %w", err)
 	}
-	if err := holdShared(f); err != nil {
+	if id != "" {
+		var st unix.Stat_t
+		if err = unix.Fstat(int(f.Fd()), &st); err == nil && fmt.Sprintf("%d:%d", st.Dev, st.Ino) != id {
+			err = fmt.Errorf("lock image %s: %w: another file has its name now", path, diskimage.ErrChanged)
+		}
+	}
+	if err == nil {
+		err = holdShared(f)
+	}
+	if err != nil {
 		_ = f.Close()
 		return err
 	}
@@ -216,7 +254,7 @@ func unique(list []string) []string {
 
 func partOf(root *os.Root, e diskimage.Extent) (string, error) {
 	if !filepath.IsLocal(e.Name) || !utf8.ValidString(e.Name) {
-		return "", ErrOutside
+		return "", dir.ErrOutside
 	}
 	f, err := root.Open(e.Name)
 	if err != nil {

@@ -1,0 +1,245 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/berth-project/berth/driver/dir"
+	"github.com/berth-project/berth/internal/convert"
+	"github.com/berth-project/berth/label"
+	"github.com/berth-project/berth/label/diskimage"
+	"github.com/spf13/cobra"
+)
+
+// madeLine is the JSON of an image that was made of another.
+type madeLine struct {
+	Source      string          `json:"source"`
+	Destination string          `json:"destination"`
+	Format      string          `json:"format"`
+	Subformat   string          `json:"subformat,omitempty"`
+	VirtualSize label.Bytes     `json:"virtualSize"`
+	Label       string          `json:"label"`          // convert.Fate
+	From        string          `json:"from,omitempty"` // the file whose label that is
+	Serial      uint32          `json:"serial,omitempty"`
+	KeyID       string          `json:"keyId,omitempty"`
+	Document    *label.Document `json:"document,omitempty"`
+	Files       []string        `json:"files"`
+}
+
+// imageConverter is the command line of berth image convert.
+type imageConverter struct {
+	request      convert.Request
+	format       string
+	sourceFormat string
+	chain        string
+	key          string
+	trust        string
+	config       string
+	roots        chainRoots
+}
+
+func (a *app) imageConvert() *cobra.Command {
+	var ic imageConverter
+	cmd := &cobra.Command{
+		Use:   "convert [-O FORMAT] SRC DST",
+		Short: "Convert a disk image to another format, with its label",
+		Long: `Convert makes DST of SRC with qemu-img, and the label is in it before it gets its name. DST is whole or not there at
+all. Formats: vmdk, qcow2, vhdx, vdi, vhd, raw. Without -O the format is that of DST's name (.vmdk, .qcow2, .vhdx, .vdi,
+.vhd, .raw), else SRC's.
+
+The label goes along as it is, signature and all; where it is bound to an identity, DST gets that identity. An overlay is
+made one image with all that lies under it, and without a label of its own gets that of its nearest ancestor.`,
+		Example: "  berth image convert web.vmdk web.qcow2\n" +
+			"  berth image convert -O vmdk --option subformat=streamOptimized web.qcow2 web.vmdk",
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, name := range []string{"key", "source-format"} {
+				if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
+					return usagef("--%s: is empty", name)
+				}
+			}
+			return a.convertImage(cmd.Context(), &ic, args[0], args[1])
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&ic.format, "output-format", "O", "", "`FORMAT` of DST")
+	f.StringVar(&ic.sourceFormat, "source-format", "", "`FORMAT` of SRC (default: by its content)")
+	f.StringArrayVar(&ic.request.Options, "option", nil, "`KEY=VALUE` for qemu-img -o, such as subformat=streamOptimized")
+	f.StringVar(&ic.chain, "chain", "flatten", "flatten: DST stands alone; keep: it is an overlay on what SRC is an overlay of")
+	ic.roots.flags(cmd)
+	f.StringVar(&ic.key, "key", "", keyFlagHelp+"; SRC's label has to be signed by the same key, or by one of the trust file")
+	f.StringVar(&ic.trust, "trust", "", "trust the keys in `FILE` (default: $BERTH_TRUST, the configuration's, trust.yaml)")
+	f.StringVar(&ic.config, "config", "", "take the trust file's name from the configuration in `FILE`")
+	f.BoolVar(&ic.request.VHDFooter, "vhd-footer", false, "of a VHD: the label in its footer, not beside it")
+	f.BoolVar(&ic.request.Verify, "verify", false, "compare the disks' content when the conversion is done")
+	f.BoolVarP(&ic.request.Force, "force", "f", false, "replace DST when it is there")
+	return cmd
+}
+
+// imageFormat reads the name of a format, ours or QEMU's.
+func imageFormat(s string) (diskimage.Format, error) {
+	switch f := diskimage.Format(strings.ToLower(s)); f {
+	case "vpc":
+		return diskimage.FormatVHD, nil
+	case diskimage.FormatVMDK, diskimage.FormatQcow2, diskimage.FormatVHDX, diskimage.FormatVDI, diskimage.FormatVHD, diskimage.FormatRaw, "":
+		return f, nil
+	}
+	return "", usagef("format %q: expected vmdk, qcow2, vhdx, vdi, vhd or raw", s)
+}
+
+// formatOfName is the format that a name's ending stands for; empty when it stands for none.
+func formatOfName(path string) diskimage.Format {
+	ext := strings.TrimPrefix(filepath.Ext(path), ".")
+	f, err := imageFormat(ext)
+	if err != nil || ext == "vpc" {
+		return ""
+	}
+	return f
+}
+
+// complete makes the request of the flags.
+func (ic *imageConverter) complete(a *app) (err error) {
+	r := &ic.request
+	if r.Format, err = imageFormat(ic.format); err != nil {
+		return err
+	}
+	if r.SourceFormat, err = imageFormat(ic.sourceFormat); err != nil {
+		return err
+	}
+	if r.Format == "" {
+		r.Format = formatOfName(r.Destination)
+	}
+	switch ic.chain {
+	case "flatten":
+	case "keep":
+		r.Keep = true
+	default:
+		return usagef("--chain %q: expected flatten or keep", ic.chain)
+	}
+	if err := ic.roots.check(); err != nil {
+		return err
+	}
+	r.Roots, r.Now = ic.roots.folders, a.env.Now()
+	if ic.key == "" {
+		return nil
+	}
+	trust, err := a.verifyTrust(ic.trust, ic.config)
+	if err != nil {
+		return err
+	}
+	if r.Signer, err = a.openSigner(ic.key); err != nil {
+		return err
+	}
+	r.Bind = func(info *diskimage.Info) (label.Binding, error) { return bindingOf(info, nil) }
+	r.Vouch = func(f label.Frame, b label.Binding) error { return vouch(r.Signer, trust, f, b, a) }
+	return nil
+}
+
+// vouch refuses to sign a label anew for which nobody stands: the new key would.
+func vouch(signer label.Signer, trust *label.TrustFile, frame label.Frame, disk label.Binding, a *app) error {
+	const hint = "say what the disk needs yourself: convert without --key, then 'berth label set --key'"
+	own, err := label.ParseTrust("key", []byte("version: 1\nkeys:\n  - public_key: "+signer.Public().String()+"\n    issuer: own\n"))
+	if err != nil {
+		return err
+	}
+	if own.Verify(frame, disk, a.env.Now()).Trust == label.TrustSigned {
+		return nil
+	}
+	v := trust.Verify(frame, disk, a.env.Now())
+	if v.Trust != label.TrustSigned {
+		return refusedf(hint, "the source's label is %s: %s", v.Trust, v.Reason)
+	}
+	doc, err := frame.Document()
+	if err != nil {
+		return err
+	}
+	if v.Ceiling != "" && v.Ceiling != doc.Level {
+		return refusedf(hint, "the source's label asks for %s, signed by a key that may grant no more than %s", doc.Level, v.Ceiling)
+	}
+	return nil
+}
+
+func (a *app) convertImage(ctx context.Context, ic *imageConverter, src, dst string) error {
+	ic.request.Source, ic.request.Destination = src, dst
+	if err := ic.complete(a); err != nil {
+		return err
+	}
+	if err := wholeImage(src); err != nil {
+		return err
+	}
+	p := a.newTransfer("convert " + cleanLine(src) + " -> " + cleanLine(dst))
+	ic.request.Progress = p.update
+	res, err := convert.Convert(ctx, ic.request)
+	p.finish(err == nil)
+	if err != nil {
+		return transferError("convert", src, err)
+	}
+	a.showMade(src, dst, res)
+	return nil
+}
+
+// wholeImage refuses a part of a split image.
+func wholeImage(path string) error {
+	s := selection{args: []string{path}}
+	if o, done := s.checkExtent(entry{path: path}); done {
+		return fmt.Errorf("%s: %w", path, o.err)
+	}
+	return nil
+}
+
+func (a *app) showMade(src, dst string, res *convert.Result) {
+	l := madeLine{
+		Source: src, Destination: dst, Format: string(res.Destination.Format), Subformat: res.Destination.Subformat,
+		VirtualSize: res.Destination.VirtualSize, Label: string(res.Fate), From: res.From, Files: res.Files,
+	}
+	var s imageLine
+	s.describe(res.Label, res.Destination)
+	l.Serial, l.KeyID, l.Document = s.Serial, s.KeyID, s.Document
+	if a.json {
+		_ = a.jsonLine(l) // kept by the buffer
+	}
+	switch res.Fate {
+	case convert.FateNone:
+		a.detail("%s: no label, as the source", dst)
+	case convert.FateRebound:
+		a.note("%s: the label was not signed; it is now bound to a disk of %d bytes", dst, l.VirtualSize)
+	default:
+		a.detail("%s: label %s from %s: %s", dst, res.Fate, res.From, s.summary())
+	}
+}
+
+// transferError gives the errors of package convert their exit codes and hints.
+func transferError(verb, src string, err error) error {
+	var ce *cliError
+	var size *convert.SizeError
+	var locked *dir.LockedError
+	code, hint := codeOf(err), hintOf(err)
+	switch {
+	case errors.As(err, &ce):
+	case errors.Is(err, context.Canceled):
+		code, hint = codePartly, "nothing was left behind; the destination is as it was"
+		err = errors.New("interrupted")
+	case errors.Is(err, convert.ErrNoTool):
+		code, hint = codeFailed, "apt install qemu-utils"
+	case errors.Is(err, convert.ErrExists):
+		code, hint = codeRefused, "--force replaces it"
+	case errors.Is(err, convert.ErrRequest), errors.Is(err, convert.ErrKeep), errors.Is(err, convert.ErrSame):
+		code = codeUsage
+	case errors.Is(err, dir.ErrOutside):
+		code, hint = codeInput, "--chain-root DIR allows a folder for backing images"
+	case errors.Is(err, diskimage.ErrChain):
+		code = codeInput
+	case errors.As(err, &size):
+		code, hint = codeRefused, "--key signs it anew for the destination"
+	case errors.Is(err, convert.ErrReference):
+		code, hint = codeRefused, "copy it into the same folder, or make one image of the chain: berth image convert"
+	case errors.As(err, &locked):
+		code, hint = codeRefused, "shut the VM down first"
+	case errors.Is(err, diskimage.ErrBinding):
+		code, hint = codeInput, "'berth label set' labels the source anew, or 'berth label rm' removes what is there"
+	}
+	return &cliError{code: code, err: fmt.Errorf("%s %s: %w", verb, src, err), hint: strings.ReplaceAll(hint, "FILE", src)}
+}
