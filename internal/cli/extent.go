@@ -99,15 +99,43 @@ func partsIn(folder string) map[string]string {
 
 // checkExtent refuses a part of a split image, since the label belongs to the descriptor. done is false when e is
 // no part. A part is passed over when its descriptor is worked on as well (it was met in a folder, or
-// "*.vmdk" named both): then nobody misses it.
+// "*.vmdk" named both, see wait): then nobody misses it.
 func (s *selection) checkExtent(e entry) (o outcome, done bool) {
 	descriptor := s.parts.descriptorOf(e.path)
 	if descriptor == "" {
 		return outcome{}, false
 	}
-	if e.found || slices.Contains(s.args, descriptor) {
+	if e.found {
 		return outcome{skip: true, note: "part of " + descriptor}, true
 	}
-	return outcome{err: &cliError{code: codeInput, err: fmt.Errorf("%w: part of %s", diskimage.ErrExtent, descriptor),
+	return outcome{part: descriptor, err: &cliError{code: codeInput, err: fmt.Errorf("%w: part of %s", diskimage.ErrExtent, descriptor),
 		hint: "the label belongs to " + descriptor + ": name that file"}}, true
+}
+
+// wait keeps the parts that were named until all names are known: the descriptor may come later. What is beyond the bounds
+// is an error at once.
+func (s *selection) wait(o *outcome) bool {
+	switch {
+	case o.part != "" && len(s.waiting) < maxParts:
+		s.waiting = append(s.waiting, *o)
+		return true
+	case o.named && strings.HasSuffix(o.line.Path, ".vmdk") && len(s.named) < maxParts:
+		if s.named == nil {
+			s.named = map[string]bool{}
+		}
+		s.named[filepath.Clean(o.line.Path)] = true
+	}
+	return false
+}
+
+// waited are the outcomes that wait kept, judged.
+func (s *selection) waited() []outcome {
+	for i := range s.waiting {
+		o := &s.waiting[i]
+		if s.named[filepath.Clean(o.part)] {
+			o.skip, o.note = true, "part of "+o.part
+		}
+		o.part = ""
+	}
+	return s.waiting
 }

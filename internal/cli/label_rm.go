@@ -28,8 +28,12 @@ image goes to a tool that refuses what it does not know.`,
 func (a *app) removal(cmd *cobra.Command, op string, strip bool) *cobra.Command {
 	var sel selection
 	var vms vmSelection
+	var dryRun bool
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if ok, err := vms.given(args); ok || err != nil {
+			if err == nil && dryRun {
+				err = usagef("--vm excludes --dry-run")
+			}
 			if err == nil {
 				err = a.removeVMs(cmd.Context(), &vms, strip)
 			}
@@ -39,24 +43,25 @@ func (a *app) removal(cmd *cobra.Command, op string, strip bool) *cobra.Command 
 			return err
 		}
 		sel.appliance.disks = vms.disks
-		work := func(e entry) outcome { return removeLabel(e, strip) }
-		t, err := a.eachImage(cmd.Context(), &sel, op, work, func(o *outcome) {
-			if a.json {
-				_ = a.jsonLine(o.line)
-			}
-		})
+		work := func(e entry) outcome { return removeLabel(e, strip, dryRun) }
+		t, err := a.eachImage(cmd.Context(), &sel, op, work, a.showChange)
 		if err != nil {
 			return err
 		}
 		return reported(t.code())
 	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be done, and do nothing")
+	sel.formatFlag(cmd)
 	sel.flags(cmd, 1)
 	vms.flags(cmd)
 	sel.appliance.flags(cmd)
 	return cmd
 }
 
-func removeLabel(e entry, strip bool) outcome {
+func removeLabel(e entry, strip, dryRun bool) outcome {
+	if e.disk != nil && dryRun {
+		return tryRemoveDisk(e, strip)
+	}
 	if e.disk != nil {
 		return e.disk.remove(strip, e.found)
 	}
@@ -71,32 +76,50 @@ func removeLabel(e entry, strip bool) outcome {
 		}
 	}
 	return changeImage(e, func(f *dir.File) (o outcome) {
-		frame, info, err := diskimage.ReadLabel(f)
+		frame, info, err := e.opts.ReadLabel(f)
 		if err != nil {
 			return outcome{err: err}
 		}
 		if info.Damaged && !strip {
 			return outcome{err: diskimage.ErrDamaged}
 		}
-		edit, err := diskimage.PlanRemove(f)
+		edit, err := e.opts.PlanRemove(f)
 		o.line.Format, o.line.Subformat = string(info.Format), info.Subformat
 		if errors.Is(err, diskimage.ErrNoLabel) && strip {
 			o.note = "no label"
 			return o
 		}
-		if err == nil {
+		if err == nil && !dryRun {
 			err = diskimage.Apply(f, edit)
 		}
 		if err != nil {
 			return outcome{err: err}
 		}
-		o.note = "label removed"
+		verb := "removed"
+		if o.line.DryRun = dryRun; dryRun {
+			verb = "would be removed"
+		}
+		o.note = "label " + verb
 		if frame == nil {
-			o.note = "remains of a damaged label removed"
+			o.note = "remains of a damaged label " + verb
 		}
 		if edit.Remains != "" {
 			o.note += "; what other tools still see: " + edit.Remains
 		}
 		return o
 	})
+}
+
+// tryRemoveDisk says what removeLabel would make of a disk of an appliance.
+func tryRemoveDisk(e entry, strip bool) outcome {
+	img, o := openImage(e)
+	if img == nil {
+		return o
+	}
+	closeQuietly(img)
+	if !img.info.Damaged && img.frame == nil && !strip {
+		return outcome{err: diskimage.ErrNoLabel}
+	}
+	o.line.DryRun, o.note = true, "label would be removed"
+	return o
 }
