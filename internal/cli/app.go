@@ -136,8 +136,9 @@ func (a *app) nouns() []*cobra.Command {
 	return []*cobra.Command{
 		a.noun("key", "Make and show the keys that sign labels", a.keyNew(), a.keyShow()),
 		a.noun("label", "Set, read, check, remove and find the labels of disk images",
-			a.labelSet(), a.labelGet(), a.labelVerify(), a.labelRm(), a.labelStrip(), a.labelSettle(), a.labelFind()),
-		a.noun("image", "Convert, copy and look at disk images", a.imageConvert()),
+			a.labelSet(), a.labelGet(), a.labelVerify(), a.labelRm(), a.labelStrip(), a.labelSettle(), a.labelFind(),
+			a.labelExport(), a.labelImport(), a.labelDiff()),
+		a.noun("image", "Convert, copy and look at disk images", a.imageConvert(), a.imageCopy()),
 		a.noun("fleet", "Show or export the fleet as it is", a.fleetShow(), a.fleetExport()),
 		a.noun("policy", "Check and show service levels", a.policyCheck(), a.policyShow()),
 		a.noun("plan", "Make, show, explain, check and apply plans",
