@@ -23,7 +23,7 @@ const (
 	maxName = 8 << 10  // bytes
 )
 
-// ErrCorrupt: a record that is not whole, not in order, or no record at all.
+// ErrCorrupt says that it is a record that is not whole, not in order, or no record at all.
 var ErrCorrupt = errors.New("corrupt audit record")
 
 const (
