@@ -28,10 +28,12 @@ type applianceChoice struct {
 	disks             []string // only these; none: all
 	keyFile, certFile string
 	signer            *ovf.Signer
+	changes           bool // the verb changes what it works on
 }
 
 // flags adds what verbs that change appliances need besides.
 func (c *applianceChoice) flags(cmd *cobra.Command) {
+	c.changes = true
 	f := cmd.Flags()
 	f.StringVar(&c.keyFile, "ovf-key", "", "sign the manifest of a signed OVF or OVA again with the RSA or ECDSA key in `FILE` (PEM)")
 	f.StringVar(&c.certFile, "ovf-cert", "", "the certificate in `FILE` (PEM) for --ovf-key")
@@ -87,6 +89,11 @@ type appliance struct {
 
 // appliances works on e as an image, or on each disk of e where it is an appliance.
 func (a *app) appliances(ctx context.Context, s *selection, e entry, work func(entry) outcome) outcome {
+	if s.appliance.changes {
+		if o, done := s.checkPart(e); done {
+			return o
+		}
+	}
 	if e.found { // there are many of them: work looks, when it finds no image
 		o := work(e)
 		if errors.Is(o.err, errAppliance) {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -67,6 +68,7 @@ exits with 6 when no image has a label.`,
 	}
 	cmd.Flags().StringVarP(&ex.output, "output", "o", "", "write to `FILE`, one envelope a line, or into a folder")
 	sel.flags(cmd, defaultJobs())
+	sel.appliance.diskFlag(cmd)
 	return cmd
 }
 
@@ -112,7 +114,7 @@ func (ex *exporter) put(o *outcome) {
 			ex.app.printf("%s", text)
 		}
 	case ex.folder:
-		line.File = filepath.Join(ex.output, filepath.Base(o.line.Path)+envelopeSuffix)
+		line.File = filepath.Join(ex.output, envelopeName(&o.line)+envelopeSuffix)
 		err = ex.putFile(line.File, text)
 	default:
 		err = ex.append(text)
@@ -124,6 +126,20 @@ func (ex *exporter) put(o *outcome) {
 	if ex.app.json {
 		_ = ex.app.jsonLine(line) // kept by the buffer
 	}
+}
+
+// envelopeName is the name of the file for one label: the image's, of a disk of an appliance with the disk's behind it.
+func envelopeName(l *imageLine) string {
+	name := filepath.Base(l.Path)
+	if l.Disk == "" {
+		return name
+	}
+	return name + "." + strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
+			return r
+		}
+		return '_'
+	}, l.Disk)
 }
 
 // putFile writes a file of its own. Two images of one name must not end as one envelope.

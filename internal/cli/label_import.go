@@ -23,6 +23,7 @@ type labelImporter struct {
 
 func (a *app) labelImport() *cobra.Command {
 	var keyFlag, trustFlag, configFlag string
+	var choice applianceChoice
 	cmd := &cobra.Command{
 		Use:   "import ENVELOPE IMAGE",
 		Short: "Give a disk image the label in an envelope, signature and all",
@@ -34,6 +35,9 @@ key. ENVELOPE is a file; - is standard input.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f := cmd.Flags().Lookup("key"); f.Changed && keyFlag == "" {
 				return usagef("--key: is empty")
+			}
+			if err := choice.prepare(a); err != nil {
+				return err
 			}
 			li := labelImporter{now: a.env.Now()}
 			var err error
@@ -48,7 +52,7 @@ key. ENVELOPE is a file; - is standard input.`,
 					return err
 				}
 			}
-			sel := selection{args: args[1:], jobs: 1}
+			sel := selection{args: args[1:], jobs: 1, appliance: choice}
 			t, err := a.eachImage(cmd.Context(), &sel, "import label", li.image, a.showVerified)
 			if err != nil {
 				return err
@@ -56,6 +60,8 @@ key. ENVELOPE is a file; - is standard input.`,
 			return reported(t.code())
 		},
 	}
+	choice.flags(cmd)
+	choice.diskFlag(cmd)
 	f := cmd.Flags()
 	f.StringVar(&keyFlag, "key", "", "make the label anew for this disk and "+keyFlagHelp)
 	f.StringVar(&trustFlag, "trust", "", "trust the keys in `FILE` (default: $BERTH_TRUST, the configuration's, trust.yaml)")
@@ -78,6 +84,15 @@ func (a *app) readEnvelope(path string) (label.Frame, error) {
 }
 
 func (li *labelImporter) image(e entry) outcome {
+	if e.disk != nil {
+		o := e.disk.set(func(present *label.Frame, info *diskimage.Info) (label.Frame, error) {
+			return li.choose(present, info.Binding())
+		})
+		if o.err == nil {
+			o.line.judge(li.trust.Verify(*e.disk.disk.Want(), e.disk.disk.Info.Binding(), li.now))
+		}
+		return o
+	}
 	return changeImage(e, func(f *dir.File) (o outcome) {
 		present, info, err := diskimage.ReadLabel(f)
 		if err != nil {

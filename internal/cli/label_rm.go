@@ -39,7 +39,10 @@ func (a *app) removal(cmd *cobra.Command, op string, strip bool) *cobra.Command 
 			}
 			return err
 		}
-		if err := errors.Join(sel.check(args), sel.appliance.prepare(a)); err != nil {
+		if err := sel.check(args); err != nil {
+			return err
+		}
+		if err := sel.appliance.prepare(a); err != nil {
 			return err
 		}
 		sel.appliance.disks = vms.disks

@@ -87,6 +87,7 @@ were when they were last seen, that are gone, and that are on two disks. What it
 	au.flags(cmd)
 	chain.flags(cmd)
 	sel.flags(cmd, defaultJobs())
+	sel.appliance.diskFlag(cmd)
 	return cmd
 }
 
@@ -96,7 +97,7 @@ func (a *app) showVerified(o *outcome) {
 		_ = a.jsonLine(o.line) // kept by the buffer
 		return
 	}
-	a.printf("%s: %s\n", a.fileName(o.line.Path), verifyText(&o.line))
+	a.printf("%s: %s\n", a.fileName(o.line.name()), verifyText(&o.line))
 }
 
 // verifyTrust finds the trust file; a configuration is read only when it has to be.

@@ -41,6 +41,7 @@ type selection struct {
 	named     map[string]bool // see wait
 	waiting   []outcome
 	appliance applianceChoice
+	ovfs      applianceParts
 }
 
 // maxName bounds one file name read from --files-from; PATH_MAX is 4,096.

@@ -79,6 +79,17 @@ func ParseDescriptor(text []byte) (*Descriptor, error) {
 	return p.d, p.finish()
 }
 
+// DiskFiles are the names of the files of its disks, in order.
+func (d *Descriptor) DiskFiles() []string {
+	var names []string
+	for i := range d.disks {
+		if d.disks[i].href != "" {
+			names = append(names, d.disks[i].href)
+		}
+	}
+	return names
+}
+
 // parser walks through the document once. Depth 1 is the envelope, depth 2 its sections.
 type parser struct {
 	dec     *xml.Decoder

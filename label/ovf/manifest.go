@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/berth-project/berth/label/diskimage"
@@ -87,6 +88,11 @@ func hashByName(name string) (crypto.Hash, bool) {
 		return crypto.SHA512, true
 	}
 	return 0, false
+}
+
+// Lists says whether the manifest has a digest of a file.
+func (m *Manifest) Lists(file string) bool {
+	return slices.ContainsFunc(m.digests, func(d digest) bool { return d.file == file })
 }
 
 // hashes are the digests that the manifest has of a file, each once.

@@ -15,6 +15,9 @@ const (
 	FormatOVF diskimage.Format = "ovf" // descriptor, its files beside it
 )
 
+// PlaceSection is where a label is that counts by the descriptor's section and not by the disk's file.
+const PlaceSection diskimage.Place = "section"
+
 // Limits of what is read.
 const (
 	MaxDescriptor = 16 << 20 // bytes
@@ -198,6 +201,9 @@ func (p *Package) readDisk(dd *descriptorDisk) (*Disk, error) {
 	}
 	if d.inside != nil && (d.Frame == nil || d.inside.Serial >= d.Frame.Serial) {
 		d.Frame, d.InFile = d.inside, true
+	}
+	if d.Frame != nil && !d.InFile || d.SectionOnly != "" {
+		d.Info.Place = PlaceSection
 	}
 	d.Info.HasLabel, d.Info.Damaged = d.Frame != nil, d.Frame == nil && damaged
 	return d, nil

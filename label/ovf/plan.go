@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/berth-project/berth/label"
 	"github.com/berth-project/berth/label/diskimage"
 )
 
@@ -103,9 +104,9 @@ func (p *Package) planDisk(d *Disk, e *Edit, labels map[string]string) error {
 	if err != nil {
 		return err
 	}
-	writes, ok, err := flatten(r, de)
-	if err != nil {
-		return err
+	writes, ok := flatten(r.Size(), de)
+	if p.Format == FormatOVA && slices.ContainsFunc(de.Beside, func(c diskimage.BesideChange) bool { return !c.Optional }) {
+		ok = false
 	}
 	if !ok {
 		if d.want == nil {
@@ -121,28 +122,18 @@ func (p *Package) planDisk(d *Disk, e *Edit, labels map[string]string) error {
 // maxPatch bounds the bytes that the change of one disk may write.
 const maxPatch = 4 << 20
 
-// flatten is what a file holds after all steps, where they write. ok is false when they are not all inside the file.
-func flatten(r diskimage.Reader, e *diskimage.Edit) (writes []diskimage.Write, ok bool, err error) {
-	for _, c := range e.Beside {
-		if !c.Optional {
-			return nil, false, nil
-		}
-	}
+// flatten is what a file of size bytes holds after all steps, where they write. ok is false when they are not all inside
+// the file.
+func flatten(size int64, e *diskimage.Edit) (writes []diskimage.Write, ok bool) {
 	var all []diskimage.Write
 	total := 0
 	for _, s := range e.Steps {
 		for _, w := range s.Writes {
-			if w.Offset < 0 || int64(len(w.Data)) > r.Size()-w.Offset {
-				return nil, false, nil
-			}
-			if total += len(w.Data); total > maxPatch {
-				return nil, false, nil
+			if total += len(w.Data); w.Offset < 0 || int64(len(w.Data)) > size-w.Offset || total > maxPatch {
+				return nil, false
 			}
 			all = append(all, w)
 		}
-	}
-	if len(all) == 0 {
-		return nil, false, nil
 	}
 	ranges := slices.Clone(all)
 	slices.SortStableFunc(ranges, func(a, b diskimage.Write) int { return cmp.Compare(a.Offset, b.Offset) })
@@ -164,7 +155,7 @@ func flatten(r diskimage.Reader, e *diskimage.Edit) (writes []diskimage.Write, o
 			}
 		}
 	}
-	return writes, true, nil
+	return writes, true
 }
 
 // planManifest adds manifest and certificate to e.
@@ -268,4 +259,12 @@ func (p *Package) Verify(now *Package) error {
 		}
 	}
 	return nil
+}
+
+// Want is the label that the disk has after the planned change; the present one when none is planned. Nil: none.
+func (d *Disk) Want() *label.Frame {
+	if d.changed {
+		return d.want
+	}
+	return d.Frame
 }
