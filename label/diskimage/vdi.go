@@ -240,7 +240,7 @@ func (img *vdiImage) label() (*label.Frame, error) {
 	info.HasLabel, info.Damaged = best != nil, best == nil && damaged
 	if best == nil && img.hint {
 		text, _, _ := bytes.Cut(img.comment.data, []byte{0})
-		info.Trace = "the comment names a label that is not in the image: " + clip(string(text[len(hintMagic):]))
+		info.Trace = fmt.Sprintf("the comment names a label that is not in the image: %q", text[len(hintMagic):])
 	}
 	return best, nil
 }
