@@ -7,13 +7,17 @@ FUZZTIME ?= 10s
 STAMP := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run lab lab-down test unit race fuzz lint bench deps clean
+.PHONY: help build man run lab lab-down test unit race fuzz lint bench deps clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build bin/berth, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X github.com/berth-project/berth/internal/cli.buildStamp=$(STAMP)" -o bin/berth ./cmd/berth
+
+man: build ## Manual pages in bin/man; sudo cp bin/man/*.1 /usr/local/share/man/man1 installs them
+	rm -rf bin/man
+	SOURCE_DATE_EPOCH=$(shell git log -1 --format=%ct 2>/dev/null || echo 0) bin/berth man bin/man
 
 run: build ## Labels -> plan -> moves on an embedded vSphere: no root, no packages, no network
 	bin/berth demo

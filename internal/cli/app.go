@@ -129,6 +129,7 @@ VM on a host and on storage of the tier that its label asks for, and makes them.
 	pf.BoolVarP(&a.verbose, "verbose", "v", false, "say more on standard error")
 	root.AddCommand(a.nouns()...)
 	wrapArgs(root)
+	a.completeFlags(root)
 	return root
 }
 
@@ -146,6 +147,7 @@ func (a *app) nouns() []*cobra.Command {
 		a.hookCommand(),
 		a.noun("sim", "Make up fleets to try things on", a.simGenerate()),
 		a.demoCommand(),
+		a.manCommand(),
 		a.versionCommand(),
 	}
 }

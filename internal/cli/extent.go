@@ -22,6 +22,7 @@ var extentName = regexp.MustCompile(`^(.+)-(?:flat|delta|rdmp?|sesparse|[fs]\d{3
 const (
 	maxDescriptors = 4096
 	maxParts       = 1 << 16
+	maxNamed       = 1 << 18 // names of images that parts may belong to
 )
 
 // folderParts are the parts that the descriptors of each folder name, as far as folders were looked at.
@@ -97,10 +98,14 @@ func partsIn(folder string) map[string]string {
 	return parts
 }
 
-// checkExtent refuses a part of a split image, since the label belongs to the descriptor. done is false when e is
+// checkExtent refuses a part of a split image, since the label belongs to the descriptor, and a sidecar. done is false when e is
 // no part. A part is passed over when its descriptor is worked on as well (it was met in a folder, or
 // "*.vmdk" named both, see wait): then nobody misses it.
 func (s *selection) checkExtent(e entry) (o outcome, done bool) {
+	if image, ok := strings.CutSuffix(e.path, diskimage.SidecarSuffix); ok && !e.found && exists(image) {
+		return outcome{part: image, err: &cliError{code: codeInput, err: fmt.Errorf("%w: the sidecar of %s", diskimage.ErrNotImage, image),
+			hint: "it holds the label of " + image + ": name that file"}}, true
+	}
 	descriptor := s.parts.descriptorOf(e.path)
 	if descriptor == "" {
 		return outcome{}, false
@@ -119,7 +124,7 @@ func (s *selection) wait(o *outcome) bool {
 	case o.part != "" && len(s.waiting) < maxParts:
 		s.waiting = append(s.waiting, *o)
 		return true
-	case o.named && strings.HasSuffix(o.line.Path, ".vmdk") && len(s.named) < maxParts:
+	case o.named && len(s.named) < maxNamed:
 		if s.named == nil {
 			s.named = map[string]bool{}
 		}
@@ -133,9 +138,14 @@ func (s *selection) waited() []outcome {
 	for i := range s.waiting {
 		o := &s.waiting[i]
 		if s.named[filepath.Clean(o.part)] {
-			o.skip, o.note = true, "part of "+o.part
+			o.skip, o.note = true, "it belongs to "+o.part
 		}
 		o.part = ""
 	}
 	return s.waiting
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }

@@ -88,6 +88,7 @@ func (a *app) find(cmd *cobra.Command, fi *finder, args []string) error {
 		}
 	})
 	if children != nil {
+		t.ok = 0 // the commands are what went well or did not
 		children.finish(ctx, &t)
 	}
 	if err != nil {

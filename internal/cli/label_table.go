@@ -181,7 +181,10 @@ func (ls *labelSetter) setCell(column, cell string, now time.Time) error {
 		ls.doc.Overrides[column] = cell
 		probe.Overrides = map[string]string{column: cell}
 	}
-	return probe.Validate()
+	if err := probe.Validate(); err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "check label: "))
+	}
+	return nil
 }
 
 // addFiles adds the file or the files that a cell names, each once.
