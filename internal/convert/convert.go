@@ -53,12 +53,12 @@ func Convert(ctx context.Context, r Request) (_ *Result, err error) {
 	}
 	defer func() { err = errors.Join(err, c.stage.discard()) }()
 	c.tool.src = r.Source
-	c.tool.hide = strings.NewReplacer(c.stage.path+"/", c.stage.folder+"/", c.src.spec(0), r.Source)
+	c.tool.hide = strings.NewReplacer(c.stage.path+"/", c.stage.folder+"/", c.src.spec(), r.Source, c.src.alone(), r.Source)
 	return c.run(ctx)
 }
 
 func (c *conversion) run(ctx context.Context) (*Result, error) {
-	size, err := c.tool.virtualSize(ctx, driver(c.src.top().format), c.src.spec(0))
+	size, err := c.tool.virtualSize(ctx, driver(c.src.top().format), c.src.alone())
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (c *conversion) fill(ctx context.Context, size label.Bytes) error {
 		args = append(args, "-B", b.while, "-F", driver(c.src.chain[1].format))
 	}
 	m := newMeter(size, c.Progress)
-	err := c.tool.run(ctx, m, append(args, c.src.spec(0), c.stage.image())...)
+	err := c.tool.run(ctx, m, append(args, c.src.spec(), c.stage.image())...)
 	m.end()
 	if err == nil && c.Verify { // before the reference to a backing image is one from the final folder
 		err = c.compare(ctx)
@@ -170,7 +170,7 @@ func (c *conversion) unchanged() error {
 
 // compare holds the destination's content, as a guest sees it, to the source's.
 func (c *conversion) compare(ctx context.Context) error {
-	err := c.tool.run(ctx, &head{}, "compare", "-q", "-f", driver(c.src.top().format), "-F", driver(c.Format), c.src.spec(0), c.stage.image())
+	err := c.tool.run(ctx, &head{}, "compare", "-q", "-f", driver(c.src.top().format), "-F", driver(c.Format), c.src.spec(), c.stage.image())
 	var te *ToolError
 	if errors.As(err, &te) && te.Text == "" {
 		return fmt.Errorf("verify %s: %w", c.Destination, ErrDiffers)

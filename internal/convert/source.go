@@ -290,10 +290,21 @@ func isText(path string) bool {
 	return err == nil && string(b[:]) != "KDMV"
 }
 
-// spec names the image number i of the chain, and all below it, to qemu-img: each with its format, and with nothing under it but
+// spec names the image and all below it to qemu-img: each with its format, and with nothing under it but
 // what was looked at. What the headers say is then followed by nobody.
-func (s *source) spec(i int) string {
-	text, err := json.Marshal(s.node(i, false))
+func (s *source) spec() string { return jsonName(s.node(0, false)) }
+
+// alone names the image without what lies under it, for 'qemu-img info', which opens nothing else.
+func (s *source) alone() string {
+	n := s.node(0, false)
+	if _, ok := n["backing"]; ok {
+		n["backing"] = nil
+	}
+	return jsonName(n)
+}
+
+func jsonName(n map[string]any) string {
+	text, err := json.Marshal(n)
 	if err != nil {
 		panic(err) // strings alone, and valid UTF-8
 	}
