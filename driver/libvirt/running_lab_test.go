@@ -94,6 +94,12 @@ func labelIn(t *testing.T, d *Driver, s *fleet.Snapshot, disk fleet.Disk) string
 func TestLabRunningLabel(t *testing.T) {
 	l := startLab(t)
 	l.withHook(t)
+	t.Run("stop", func(t *testing.T) { l.labelAtStop(t) })
+	t.Run("move", func(t *testing.T) { l.labelInMoves(t) })
+}
+
+func (l *lab) labelAtStop(t *testing.T) {
+	t.Helper()
 	d := l.driver(t)
 	var paths []string
 	for _, format := range []string{"vmdk", "qcow2", "raw"} {
@@ -144,11 +150,10 @@ func TestLabRunningLabel(t *testing.T) {
 	l.beats(t, "vm-a", 1)
 }
 
-// TestLabRunningLabelMoves moves VMs with a label in their metadata: it goes along, and live moves to another host bring it into
-// the new image.
-func TestLabRunningLabelMoves(t *testing.T) {
-	l := startLab(t)
-	l.withHook(t)
+// labelInMoves moves VMs with a label in their metadata: it goes along, and live moves to another host bring it into the new
+// image.
+func (l *lab) labelInMoves(t *testing.T) {
+	t.Helper()
 	for _, k := range []struct {
 		name, format string
 		to           fleet.HostID
@@ -157,12 +162,11 @@ func TestLabRunningLabelMoves(t *testing.T) {
 		after        string // in the image after the move
 	}{
 		{"live host", "qcow2", "silver-1", fleet.Live, "gold", "silver 2"},
-		{"live host, no label before", "qcow2", "silver-1", fleet.Live, "", "silver 2"},
-		{"live host raw", "raw", "silver-1", fleet.Live, "", "silver 2"},
+		{"live host, none in the image", "raw", "silver-1", fleet.Live, "", "silver 2"},
 		{"live storage vmdk", "vmdk", "", fleet.Live, "gold", "gold 1"},
 		{"offline host", "qcow2", "silver-1", fleet.Offline, "gold", "silver 2"}, // its hook runs between stop and copy
 	} {
-		t.Run(strings.ReplaceAll(k.name, " ", "-"), func(t *testing.T) {
+		t.Run(k.name, func(t *testing.T) {
 			l.reset(t)
 			d := l.driver(t)
 			l.vm(t, 1, "vm-a", true, l.image(t, 1, "hdd", "vm-a."+k.format, k.format, "", k.level))
