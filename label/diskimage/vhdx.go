@@ -14,6 +14,9 @@ type vhdx struct{}
 // vhdxMaxSize is the largest virtual disk of the format ([MS-VHDX] 2.6.2.2), in bytes.
 const vhdxMaxSize label.Bytes = 64 << 40
 
+// vhdxNoID is what stands in the place of an identity that there is not.
+const vhdxNoID = "00000000-0000-0000-0000-000000000000"
+
 // vhdxImage is one image as read.
 type vhdxImage struct {
 	src     *source
@@ -79,7 +82,9 @@ func (img *vhdxImage) readItems() error {
 		return fmt.Errorf("read vhdx metadata: %w: virtual size of %d bytes, expected at most %d", ErrCorrupt, bytes, vhdxMaxSize)
 	}
 	img.info.VirtualSize = label.Bytes(bytes)
-	img.info.UUID = vhdxGUID(id)
+	if uuid := vhdxGUID(id); uuid != vhdxNoID {
+		img.info.UUID = uuid // a tool that did not draw one leaves zeros: they tell no disk from another
+	}
 	const leaveAllocated, hasParent = 1, 2
 	switch flags := binary.LittleEndian.Uint32(parameters[4:]); {
 	case flags&hasParent != 0:

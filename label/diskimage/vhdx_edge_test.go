@@ -56,7 +56,7 @@ func TestVHDXRefuses(t *testing.T) {
 		"log over the headers":  {headers(func(h []byte) { le.PutUint64(h[72:], 0) }), diskimage.ErrCorrupt},
 		"log far away":          {headers(func(h []byte) { le.PutUint64(h[72:], 1<<63) }), diskimage.ErrCorrupt},
 		"log not aligned":       {headers(func(h []byte) { le.PutUint64(h[72:], 1<<20+512) }), diskimage.ErrCorrupt},
-		"last sequence number":  {headers(func(h []byte) { le.PutUint64(h[8:], ^uint64(0)-uint64(h[16]>>7)); h[16] |= 0x80 }), diskimage.ErrCorrupt},
+		"last sequence number":  {lastSequence(^uint64(0) - 1), diskimage.ErrCorrupt},
 		"headers differ, no order": {func() []byte {
 			b := headers(func(h []byte) { h[8] = 5 })
 			b[64<<10+17]++
@@ -81,16 +81,19 @@ func TestVHDXRefuses(t *testing.T) {
 		"2,048 items":              {func() []byte { b := at(3<<20+11, 8); b[3<<20+10] = 0; return b }(), diskimage.ErrCorrupt},
 		"required item":            {entry(5, func(e []byte) { e[24] = 4 }), diskimage.ErrUnsupported},
 		"required item of a user":  {entry(5, func(e []byte) { e[24] = 5 }), diskimage.ErrUnsupported},
-		"item in the table":        {entry(5, func(e []byte) { le.PutUint32(e[16:], 65535) }), diskimage.ErrCorrupt},
-		"item beyond the region":   {entry(5, func(e []byte) { le.PutUint32(e[16:], 1<<20-99) }), diskimage.ErrCorrupt},
-		"item too long":            {entry(5, func(e []byte) { le.PutUint32(e[20:], ^uint32(0)) }), diskimage.ErrCorrupt},
-		"items overlap":            {entry(5, func(e []byte) { le.PutUint32(e[16:], 64<<10+39) }), diskimage.ErrCorrupt},
-		"item twice":               {entry(5, func(e []byte) { copy(e, crash.VHDXGUID("2fa54224-cd1b-4876-b211-5dbed83bf4b8")); e[24] = 2 }), diskimage.ErrCorrupt},
-		"no virtual size":          {entry(1, func(e []byte) { e[0]++; e[24] = 0 }), diskimage.ErrCorrupt},
-		"virtual size of a user":   {entry(1, func(e []byte) { e[24] = 7 }), diskimage.ErrCorrupt},
-		"no sector size":           {entry(3, func(e []byte) { e[0]++; e[24] = 0 }), diskimage.ErrCorrupt},
-		"page 83 too short":        {entry(2, func(e []byte) { e[20] = 15 }), diskimage.ErrCorrupt},
-		"1,025 items of users":     {vhdxOf(func(v *crash.VHDX) { v.After = others(1025, 0x10, 1) }), diskimage.ErrCorrupt},
+		"required, by a user's": {vhdxOf(func(v *crash.VHDX) {
+			v.After = []crash.VHDXItem{{ID: "2fa54224-cd1b-4876-b211-5dbed83bf4b8", Flags: 5, Data: make([]byte, 8)}}
+		}), diskimage.ErrUnsupported},
+		"item in the table":      {entry(5, func(e []byte) { le.PutUint32(e[16:], 60000) }), diskimage.ErrCorrupt},
+		"item beyond the region": {entry(5, func(e []byte) { le.PutUint32(e[16:], 1<<20-99) }), diskimage.ErrCorrupt},
+		"item too long":          {entry(5, func(e []byte) { le.PutUint32(e[20:], ^uint32(0)) }), diskimage.ErrCorrupt},
+		"items overlap":          {entry(5, func(e []byte) { le.PutUint32(e[16:], 64<<10+39) }), diskimage.ErrCorrupt},
+		"item twice":             {entry(5, func(e []byte) { copy(e, crash.VHDXGUID("2fa54224-cd1b-4876-b211-5dbed83bf4b8")); e[24] = 2 }), diskimage.ErrCorrupt},
+		"no virtual size":        {entry(1, func(e []byte) { e[0]++; e[24] = 0 }), diskimage.ErrCorrupt},
+		"virtual size of a user": {entry(1, func(e []byte) { e[24] = 7 }), diskimage.ErrCorrupt},
+		"no sector size":         {entry(3, func(e []byte) { e[0]++; e[24] = 0 }), diskimage.ErrCorrupt},
+		"page 83 too short":      {entry(2, func(e []byte) { e[20] = 15 }), diskimage.ErrCorrupt},
+		"1,025 items of users":   {vhdxOf(func(v *crash.VHDX) { v.After = others(1025, 0x10, 1) }), diskimage.ErrCorrupt},
 	} {
 		m := mem(c.image)
 		disk := label.Binding{UUID: vhdxUUID, Size: 3 << 30}
@@ -104,6 +107,31 @@ func TestVHDXRefuses(t *testing.T) {
 				t.Errorf("%s, %s: error %v, expected %v; %d writes", name, what, err, c.err, m.Writes)
 			}
 		}
+	}
+}
+
+// lastSequence is an image whose current header, the first, has that sequence number.
+func lastSequence(n uint64) []byte {
+	b := vhdxOf()
+	h := b[64<<10 : 68<<10]
+	binary.LittleEndian.PutUint64(h[8:], n)
+	crash.VHDXSum(h)
+	return b
+}
+
+// TestVHDXLastSequence uses the last two sequence numbers that there are.
+func TestVHDXLastSequence(t *testing.T) {
+	t.Parallel()
+	m := mem(lastSequence(^uint64(0) - 2))
+	disk := binding(t, m.Data)
+	if err := crash.Set(m, crash.Small(t, disk, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := crash.Set(m, crash.Small(t, disk, 2)); !errors.Is(err, diskimage.ErrCorrupt) {
+		t.Errorf("set after the last: %v", err)
+	}
+	if got, err := crash.SerialOf(m.Data); err != nil || got != 1 {
+		t.Errorf("label %d, %v", got, err)
 	}
 }
 

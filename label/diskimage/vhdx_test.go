@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,6 +85,14 @@ func TestVHDXInfo(t *testing.T) {
 		"63 TiB": {
 			vhdxOf(func(v *crash.VHDX) { v.Size = 63 << 40 }),
 			func() diskimage.Info { i := is("dynamic", diskimage.Parent{}); i.VirtualSize = 63 << 40; return i }(), nil,
+		},
+		"64 TiB, no identity": {
+			vhdxOf(func(v *crash.VHDX) { v.Size, v.UUID = 64<<40, "00000000-0000-0000-0000-000000000000" }),
+			func() diskimage.Info {
+				i := is("dynamic", diskimage.Parent{})
+				i.VirtualSize, i.UUID = 64<<40, ""
+				return i
+			}(), nil,
 		},
 		"over 64 TiB": {vhdxOf(func(v *crash.VHDX) { v.Size = 64<<40 + 512 }), diskimage.Info{Format: diskimage.FormatVHDX, Place: diskimage.PlaceImage}, diskimage.ErrCorrupt},
 		"log not empty": {
@@ -211,7 +221,18 @@ func TestVHDXHeaders(t *testing.T) {
 		},
 		diskimage.PlanRemove,
 	}
+	// Two copies that get different labels have different FileWriteGuids.
 	ids := map[string]bool{}
+	for _, frame := range []label.Frame{crash.Small(t, disk, 2), crash.Large(t, disk, 1)} {
+		e, err := diskimage.PlanSet(m, frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[string(e.Steps[0].Writes[0].Data[16:32])] = true
+	}
+	if len(ids) != 2 {
+		t.Errorf("FileWriteGuids %q", slices.Collect(maps.Keys(ids)))
+	}
 	for i, plan := range plans {
 		e, err := plan(m)
 		if err != nil {
