@@ -83,7 +83,7 @@ func (f *fleetAudit) disks(ctx context.Context, m *audit.Merge, sp *spool) error
 			return err
 		}
 	}
-	return nil
+	return nil // an interruption is the caller's to see
 }
 
 // source is that of the disk's pool, which several sources may see; the VM's where the pool is not known.

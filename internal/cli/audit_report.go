@@ -155,7 +155,7 @@ func auditText(l *auditLine) string {
 	if l.Accepted {
 		s += " (accepted)"
 	}
-	if why := cleanLine(l.Reason); why != "" {
+	if why := strings.TrimPrefix(cleanLine(l.Reason), string(l.Status)+": "); why != "" {
 		return s + ": " + why
 	}
 	if l.Document != nil {
