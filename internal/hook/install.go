@@ -30,7 +30,7 @@ func Script(berth string) (string, error) {
 		return "", fmt.Errorf("make hook: path of berth is %q, expected an absolute one", berth)
 	}
 	return `#!/bin/sh
-` + mark + `, which also replaces it. Remove this file to be rid of it.
+` + mark + `; remove this file to be rid of it.
 # When a guest has stopped, the labels that libvirt keeps of its disks go into the images. It never makes a stop fail.
 [ "$2 $3" = "` + operation + " " + suboper + `" ] || exit 0
 ` + quote(berth) + ` hook libvirt -- "$@"
