@@ -31,8 +31,9 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
-		Dir:   "testdata",
-		Setup: setup,
+		Dir:       "testdata",
+		Setup:     setup,
+		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exit":      exitCmd,
 			"keep":      keepCmd,
@@ -45,6 +46,19 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
+}
+
+// condition knows [xattr]: files here can have extended attributes.
+func condition(name string) (bool, error) {
+	if name != "xattr" {
+		return false, fmt.Errorf("no condition %q", name)
+	}
+	f, err := os.CreateTemp("", "berth-xattr-")
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = os.Remove(f.Name()) }()
+	return unix.Fsetxattr(int(f.Fd()), "user.probe", []byte("1"), 0) == nil, f.Close()
 }
 
 func setup(env *testscript.Env) error {

@@ -38,6 +38,9 @@ func images() map[string]func() []byte {
 		"label-last": func() []byte {
 			return labelled(`{"disk":{"size":67108864},"issued":"2026-11-22T08:00:00Z","level":"gold","serial":4294967295}`, math.MaxUint32)
 		},
+		"label-expired": func() []byte {
+			return labelled(`{"disk":{"size":67108864},"expires":"2001-01-02T00:00:00Z","issued":"2001-01-01T00:00:00Z","level":"gold","serial":1}`, 1)
+		},
 		"noise": func() []byte { return bytes.Repeat([]byte("not an image. "), 1000) },
 		"empty": func() []byte { return nil },
 	}
