@@ -40,7 +40,7 @@ func Convert(ctx context.Context, r Request) (_ *Result, err error) {
 	if r.Format == "" {
 		r.Format = c.src.top().format
 	}
-	if err := r.checkKeep(); err != nil {
+	if err := errors.Join(r.checkKeep(), checkName(r.Destination, r.Format)); err != nil {
 		return nil, err
 	}
 	if r.Keep && len(c.src.chain) == 1 {

@@ -52,6 +52,9 @@ func Copy(ctx context.Context, r CopyRequest) (_ *Result, err error) {
 		return nil, err
 	}
 	defer src.close()
+	if err := checkName(r.Destination, src.top().format); err != nil {
+		return nil, err
+	}
 	c := &copying{CopyRequest: &r, src: src.top()}
 	if c.stage, err = newStage(r.Destination, r.Force, src.files()); err != nil {
 		return nil, err

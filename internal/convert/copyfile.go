@@ -179,23 +179,46 @@ func sameContent(ctx context.Context, a, b string) error {
 		return err
 	}
 	_ = unix.Fadvise(int(y.Fd()), 0, 0, unix.FADV_DONTNEED) // advice
+	return compareData(ctx, x, y)
+}
+
+// compareData leaves out what is a hole in both.
+func compareData(ctx context.Context, x, y *os.File) error {
+	st, err := x.Stat()
+	if err != nil {
+		return err
+	}
+	if other, err := y.Stat(); err != nil || other.Size() != st.Size() {
+		return errors.Join(ErrDiffers, err)
+	}
+	size := st.Size()
 	p, q := make([]byte, 1<<20), make([]byte, 1<<20)
-	for {
+	for at := int64(0); at < size; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, xerr := io.ReadFull(x, p)
-		m, yerr := io.ReadFull(y, q)
-		if !bytes.Equal(p[:n], q[:m]) {
+		inX, _, err := nextData(x, at, size)
+		if err != nil {
+			return err
+		}
+		inY, _, err := nextData(y, at, size)
+		if err != nil {
+			return err
+		}
+		if at = min(inX, inY); at == size {
+			break
+		}
+		n := min(int64(len(p)), size-at)
+		if _, err := x.ReadAt(p[:n], at); err != nil {
+			return err
+		}
+		if _, err := y.ReadAt(q[:n], at); err != nil {
+			return err
+		}
+		if !bytes.Equal(p[:n], q[:n]) {
 			return ErrDiffers
 		}
-		for _, err := range []error{xerr, yerr} {
-			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-				return err
-			}
-		}
-		if xerr != nil || yerr != nil {
-			return nil
-		}
+		at += n
 	}
+	return nil
 }

@@ -3,6 +3,7 @@ package convert
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -140,6 +141,14 @@ func (r *Request) check() error {
 	}
 	if r.Signer != nil && r.Vouch == nil {
 		return fmt.Errorf("%w: a signer, and nobody who vouches for the label", ErrRequest)
+	}
+	return nil
+}
+
+// checkName refuses the one name that QEMU takes for something else wherever it stands in a VMDK's descriptor.
+func checkName(destination string, format diskimage.Format) error {
+	if format == diskimage.FormatVMDK && strings.Contains(filepath.Base(destination), "parentFileNameHint") {
+		return fmt.Errorf("%w: %s: in a vmdk QEMU takes that name for a reference to a backing image", ErrRequest, destination)
 	}
 	return nil
 }
