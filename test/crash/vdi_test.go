@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/berth-project/berth/driver/dir"
 	"github.com/berth-project/berth/label"
 	"github.com/berth-project/berth/label/diskimage"
 	"github.com/berth-project/berth/test/crash"
@@ -172,4 +173,146 @@ func TestCrashVDI(t *testing.T) {
 			life{format: "vdi", data: c.data(t), large: c.large}.run(t)
 		})
 	}
+}
+
+// twins are an image and its like without a label, which get the same writes.
+type twins struct {
+	format, path, twin string
+}
+
+func (w twins) healthy(t *testing.T) {
+	t.Helper()
+	out := crash.MustQEMU(t, "qemu-img", "compare", "-f", w.format, "-F", w.format, w.path, w.twin)
+	if strings.Contains(out, "checksum") {
+		t.Fatalf("qemu-img: %s", out)
+	}
+	if w.format == "vdi" {
+		crash.MustQEMU(t, "qemu-img", "check", "-f", "vdi", w.path)
+	}
+}
+
+func (w twins) guest(t *testing.T, write string) {
+	t.Helper()
+	for _, p := range []string{w.path, w.twin} {
+		if out, err := crash.QEMU(t, "qemu-io", "-f", w.format, "-c", write, "-c", "flush", p); err != nil || strings.Contains(out, "failed") {
+			t.Fatalf("qemu-io %s: %v\n%s", write, err, out)
+		}
+	}
+}
+
+// live takes the image through the life of a label while a guest writes to it. set sets a label.
+func (w twins) live(t *testing.T, set func(serial uint32)) {
+	t.Helper()
+	set(1)
+	wantSerial(t, w.path, 1)
+	w.healthy(t)
+	w.guest(t, "write -P 0x5a 1280k 64k") // a new block
+	wantSerial(t, w.path, 1)
+	set(2)
+	w.guest(t, "write -P 0x77 4k 8k")
+	w.guest(t, "write -P 0x78 2m 512")
+	set(3)
+	wantSerial(t, w.path, 3)
+	w.healthy(t)
+	if err := with(t, w.path, func(f *dir.File) error { return crash.Remove(f) }); err != nil {
+		t.Fatal(err)
+	}
+	wantSerial(t, w.path, 0)
+	w.healthy(t)
+	if !bytes.Equal(sameImage(w.format, read(t, w.path)), sameImage(w.format, read(t, w.twin))) {
+		t.Error("after the removal the image is not like its twin")
+	}
+	entries, err := os.ReadDir(filepath.Dir(w.path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), diskimage.SidecarSuffix) || dir.IsTemp(e.Name()) {
+			t.Errorf("%s is left", e.Name())
+		}
+	}
+}
+
+// sameImage is an image without what no two have in common: identities and times.
+func sameImage(format string, b []byte) []byte {
+	b = bytes.Clone(b)
+	if format == "vdi" {
+		clear(b[392:456])
+	}
+	if format == "vpc" {
+		for _, at := range []int{0, len(b) - 512} {
+			if bytes.HasPrefix(b[at:], []byte("conectix")) {
+				clear(b[at+24 : at+28])
+				clear(b[at+64 : at+84])
+			}
+		}
+	}
+	return b
+}
+
+// TestVDI: images of VirtualBox's make and of QEMU's, with a label in the gap, in the comment, and beside the image.
+func TestVDI(t *testing.T) {
+	t.Parallel()
+	constructed := func(t *testing.T) string {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "vm-db.vdi")
+		if err := os.WriteFile(path, crash.VDI(1<<20, 2<<20, ""), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	qemu := func(t *testing.T) string { t.Helper(); return qemuImage(t, "vdi") }
+	fixed := func(t *testing.T) string { t.Helper(); return qemuImage(t, "vdi", "static=on") }
+	for name, c := range map[string]struct {
+		make  func(t *testing.T) string
+		frame func(testing.TB, label.Binding, uint32) label.Frame
+	}{
+		"virtualbox": {constructed, crash.Small}, "virtualbox, long label": {constructed, crash.Large},
+		"qemu": {qemu, crash.Small}, "qemu, long label": {qemu, crash.Large},
+		"qemu, fixed": {fixed, crash.Small},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := twins{"vdi", c.make(t), c.make(t)}
+			w.live(t, func(serial uint32) { mustSet(t, w.path, c.frame, serial) })
+		})
+	}
+}
+
+// TestVDIOfQEMU holds to the fact that decides where a label of QEMU's images goes: they have no gap, whatever their size.
+func TestVDIOfQEMU(t *testing.T) {
+	t.Parallel()
+	for _, size := range []string{"1M", "100M", "1G", "100G", "2T"} {
+		path := filepath.Join(t.TempDir(), "vm-db.vdi")
+		crash.MustQEMU(t, "qemu-img", "create", "-q", "-f", "vdi", path, size)
+		le := func(b []byte) int { return int(b[0]) | int(b[1])<<8 | int(b[2])<<16 | int(b[3])<<24 }
+		before := read(t, path)
+		begin, data, blocks := le(before[340:]), le(before[344:]), le(before[384:])
+		if begin != 512 || data-begin-4*blocks < 0 || data-begin-4*blocks >= 512 {
+			t.Errorf("%s: map of %d blocks at %d, data at %d: QEMU's images have another form now", size, blocks, begin, data)
+		}
+		mustSet(t, path, crash.Small, 1)
+		wantSerial(t, path, 1)
+		after := read(t, path)
+		if _, err := os.Stat(path + diskimage.SidecarSuffix); err == nil || !bytes.Equal(before[340:], after[340:]) || !bytes.Equal(before[:84], after[:84]) {
+			t.Errorf("%s: more than the comment has changed", size)
+		}
+		if out := crash.MustQEMU(t, "qemu-img", "info", "--output=json", path); !strings.Contains(out, fmt.Sprintf(`"virtual-size": %d,`, sizeOf(t, path))) {
+			t.Errorf("%s: size %d, QEMU says\n%s", size, sizeOf(t, path), out)
+		}
+	}
+}
+
+func sizeOf(t *testing.T, path string) label.Bytes {
+	t.Helper()
+	f, err := dir.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	info, err := diskimage.Inspect(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.VirtualSize
 }
