@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/berth-project/berth/driver/dir"
+	"github.com/berth-project/berth/label"
 	"github.com/berth-project/berth/label/diskimage"
 	"github.com/spf13/cobra"
 )
@@ -96,18 +97,33 @@ func isImage(r diskimage.Reader, format diskimage.Format, uuid string) bool {
 // image's frame and info are then the ancestor's: that is what the label is judged against.
 func (c *chainRoots) readInherited(e entry) (*image, outcome) {
 	img, o := readImage(e)
-	if img == nil || img.frame != nil {
+	if img == nil || e.disk != nil { // a disk of an appliance has no folder of its own
 		return img, o
 	}
-	found, err := c.inherit(e.path, img.info)
-	if err != nil {
-		return nil, outcome{err: err}
-	}
-	if found != nil {
+	found := c.complete(&o, e.path, img.frame, img.info)
+	switch {
+	case o.err != nil:
+		return nil, o
+	case found != nil:
 		img.frame, img.info = found.Frame, found.Info
-		o.line.inherited(found)
 	}
 	return img, o
+}
+
+// complete puts the label of the nearest labelled ancestor into o when the image at path has none of its own; or the
+// reason why that is not known.
+func (c *chainRoots) complete(o *outcome, path string, frame *label.Frame, info *diskimage.Info) *diskimage.Ancestor {
+	if frame != nil || info.Damaged {
+		return nil
+	}
+	found, err := c.inherit(path, info)
+	switch {
+	case err != nil:
+		*o = outcome{err: err}
+	case found != nil:
+		o.line.inherited(found)
+	}
+	return found
 }
 
 // inherited fills l with the label of an ancestor; format and subformat stay those of the image itself.

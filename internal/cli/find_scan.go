@@ -16,6 +16,7 @@ func scanJobs() int { return max(32, min(2*runtime.GOMAXPROCS(0), 64)) }
 // scanner reads the labels of very many images.
 type scanner struct {
 	raw     bool // whatever consists of whole sectors counts as an image
+	chain   *chainRoots
 	glances sync.Pool
 }
 
@@ -26,6 +27,9 @@ func (s *scanner) look(e entry) outcome {
 		if img != nil {
 			o.line.Damaged = img.info.Damaged
 			closeQuietly(img)
+			if e.disk == nil {
+				s.chain.complete(&o, e.path, img.frame, img.info)
+			}
 		}
 		return o
 	}
@@ -53,5 +57,6 @@ func (s *scanner) look(e entry) outcome {
 	var o outcome
 	o.line.describe(frame, info)
 	o.line.Damaged = info.Damaged
+	s.chain.complete(&o, e.path, frame, info)
 	return o
 }

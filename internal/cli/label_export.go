@@ -36,6 +36,7 @@ type exporter struct {
 
 func (a *app) labelExport() *cobra.Command {
 	var sel selection
+	var chain chainRoots
 	ex := exporter{app: a, names: map[string]bool{}}
 	cmd := &cobra.Command{
 		Use:   "export IMAGE...",
@@ -48,6 +49,9 @@ exits with 6 when no image has a label.`,
 			if err := sel.check(args); err != nil {
 				return err
 			}
+			if err := chain.check(); err != nil {
+				return err
+			}
 			if f := cmd.Flags().Lookup("output"); f.Changed && ex.output == "" {
 				return usagef("--output: is empty")
 			}
@@ -56,7 +60,7 @@ exits with 6 when no image has a label.`,
 			if !ex.folder && os.IsPathSeparator(("x" + ex.output)[len(ex.output)]) {
 				return usagef("--output %s: there is no such folder", ex.output)
 			}
-			t, err := a.eachImage(cmd.Context(), &sel, "export label", exportLabel, ex.put)
+			t, err := a.eachImage(cmd.Context(), &sel, "export label", func(e entry) outcome { return exportLabel(&chain, e) }, ex.put)
 			if err == nil {
 				err = ex.err
 			}
@@ -67,6 +71,7 @@ exits with 6 when no image has a label.`,
 		},
 	}
 	cmd.Flags().StringVarP(&ex.output, "output", "o", "", "write to `FILE`, one envelope a line, or into a folder")
+	chain.flags(cmd)
 	sel.flags(cmd, defaultJobs())
 	sel.appliance.diskFlag(cmd)
 	return cmd
@@ -83,8 +88,8 @@ func anyLabel(t tally) int {
 	return t.code()
 }
 
-func exportLabel(e entry) outcome {
-	img, o := readImage(e)
+func exportLabel(chain *chainRoots, e entry) outcome {
+	img, o := chain.readInherited(e)
 	if img == nil {
 		return o
 	}

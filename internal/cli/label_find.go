@@ -9,6 +9,7 @@ import (
 type finder struct {
 	sel    selection
 	filter findFilter
+	chain  chainRoots
 	print0 bool
 	exec   string // for the help alone: what follows --exec is cut out before
 }
@@ -23,7 +24,7 @@ for; with --unlabelled of each that has none. All that is asked for has to hold.
 symbolic links below the given paths are not followed. It exits with 6 when nothing is found.
 
 A file in a folder that only could be a raw disk is passed over unless it has a label or --format raw asks for it. An
-overlay without a label of its own counts as without one; 'berth label get' shows what it inherits.
+overlay without a label of its own has that of its nearest labelled ancestor; see --chain-root.
 
 --exec runs COMMAND for each image found in place of printing it: all words up to a single ; (or the end) are the command,
 and {} in them is the path, at the end when there is no {}. With {} + at its end it is run for many paths at once. No shell
@@ -34,6 +35,7 @@ is involved. One runs at a time, or -j N.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.find(cmd, &fi, args) },
 	}
 	fi.filter.flags(cmd)
+	fi.chain.flags(cmd)
 	f := cmd.Flags()
 	f.BoolVarP(&fi.print0, "print0", "0", false, "end each path with NUL instead of a newline")
 	f.StringVar(&fi.exec, "exec", "", "run `COMMAND` ... ; for each path instead of printing it; as the last flag")
@@ -46,6 +48,9 @@ is involved. One runs at a time, or -j N.`,
 func (a *app) find(cmd *cobra.Command, fi *finder, args []string) error {
 	fi.sel.recursive = true
 	if err := fi.sel.check(args); err != nil {
+		return err
+	}
+	if err := fi.chain.check(); err != nil {
 		return err
 	}
 	if err := fi.filter.prepare(cmd, a.env.Now()); err != nil {
@@ -66,7 +71,7 @@ func (a *app) find(cmd *cobra.Command, fi *finder, args []string) error {
 		children = a.newChildRunner(a.child, jobs, fi.sel.filesFrom != "-")
 		show = func(l *imageLine) { children.add(ctx, l.Path) }
 	}
-	s := scanner{raw: fi.filter.raw()}
+	s := scanner{raw: fi.filter.raw(), chain: &fi.chain}
 	look := func(e entry) outcome {
 		o := s.look(e)
 		if o.line.Damaged && !fi.filter.damaged {

@@ -58,20 +58,23 @@ func Nearest(top Link, info *Info, open Opener) (*Ancestor, error) {
 		if err != nil {
 			return done(nil, fmt.Errorf("follow chain: %w: parent of %s: %w", ErrChain, clipName(link.Name), err))
 		}
-		format := info.Parent.Format
+		said := info.Parent
 		if _, err := done(nil, nil); err != nil {
 			link = parent
 			return done(nil, err)
 		}
+		child := link.Format
 		link, own = parent, true
 		if link.ID != "" && seen[link.ID] {
 			return done(nil, fmt.Errorf("follow chain: %w: %s is its own ancestor", ErrChain, clipName(link.Name)))
 		}
 		var frame *label.Frame
-		if frame, info, err = (Options{Format: format}).ReadLabel(link.Reader); err != nil {
+		if frame, info, err = (Options{Format: said.Format}).ReadLabel(link.Reader); err != nil {
 			return done(nil, fmt.Errorf("follow chain: %w: %s: %w", ErrChain, clipName(link.Name), err))
 		}
 		switch {
+		case other(child, said, info):
+			return done(nil, fmt.Errorf("follow chain: %w: %s is %s, its child was made for %s", ErrChain, clipName(link.Name), info.UUID, said.UUID))
 		case frame != nil:
 			return done(&Ancestor{Frame: frame, Info: info, Name: link.Name, Depth: depth}, nil)
 		case info.Damaged:
@@ -79,6 +82,12 @@ func Nearest(top Link, info *Info, open Opener) (*Ancestor, error) {
 		}
 	}
 	return done(nil, nil)
+}
+
+// other reports that the image found is not the one that the child was made for, where the child's format names its parent by
+// the identity that Info.UUID is. VHDX names it by what changes with each write.
+func other(child Format, said Parent, found *Info) bool {
+	return (child == FormatVHD || child == FormatVDI) && said.UUID != "" && found.UUID != "" && said.UUID != found.UUID
 }
 
 // Path is the path in a reference of an image of format child, with slashes, as QEMU reads it: "file:" is cut off, and
