@@ -68,27 +68,27 @@ func (Labels) Carry(from, to fleet.ImageFile, format string, envelope []byte) er
 	return diskimage.Apply(to, edit)
 }
 
-// Carried says why to has neither from's label nor a later one, or nil.
+// Carried says why to has neither from's label nor a later one, or nil. An image that no label can be read of, for a reason of
+// its format, is copied byte for byte or not at all: there it is enough that the copy is the same.
 func (Labels) Carried(from, to fleet.ImageFile, format string) error {
 	f, ok := FormatOf(format)
 	if !ok {
 		return nil
 	}
-	opts := diskimage.Options{Format: f}
-	want, info, err := opts.ReadLabel(from)
+	want, unreadable, err := read(from, f)
 	if err != nil {
 		return fmt.Errorf("read label of the source: %w", err)
 	}
-	if want == nil && info.Damaged {
-		return fmt.Errorf("read label of the source: %w", diskimage.ErrDamaged)
-	}
-	if want == nil {
-		return nil
-	}
-	got, _, err := opts.ReadLabel(to)
+	got, alike, err := read(to, f)
 	switch {
 	case err != nil:
 		return fmt.Errorf("read label of the copy: %w", err)
+	case unreadable != nil && !errors.Is(alike, unreadable):
+		return fmt.Errorf("read label of the source: %w; not so of the copy", unreadable)
+	case want == nil:
+		return nil
+	case alike != nil:
+		return fmt.Errorf("read label of the copy: %w", alike)
 	case got == nil:
 		return errors.New("the copy has no label, the source has one")
 	case got.Serial < want.Serial || got.Serial == want.Serial && !same(got, want):
@@ -97,9 +97,28 @@ func (Labels) Carried(from, to fleet.ImageFile, format string) error {
 	return nil
 }
 
+// read is the image's own label; nil: none. unreadable is why its format, or what became of the label, gives none away.
+func read(img diskimage.Reader, f diskimage.Format) (frame *label.Frame, unreadable, err error) {
+	frame, info, err := diskimage.Options{Format: f}.ReadLabel(img)
+	if err == nil && frame == nil && info.Damaged {
+		err = diskimage.ErrDamaged
+	}
+	for _, known := range []error{
+		diskimage.ErrNotImage, diskimage.ErrUnsupported, diskimage.ErrExtent, diskimage.ErrCorrupt, diskimage.ErrUnclean, diskimage.ErrDamaged,
+	} {
+		if errors.Is(err, known) {
+			return nil, known, nil
+		}
+	}
+	return frame, nil, err
+}
+
 // counting is the label that counts of an image's own and the envelope; nil: none.
 func counting(img diskimage.Reader, format diskimage.Format, envelope []byte) (*label.Frame, error) {
 	own, info, err := diskimage.Options{Format: format}.ReadLabel(img)
+	if format == diskimage.FormatRaw && errors.Is(err, diskimage.ErrNotImage) {
+		return nil, nil //nolint:nilnil // of no whole sectors: it runs, and no label can be for it
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read label: %w", err)
 	}
