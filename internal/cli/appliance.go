@@ -152,8 +152,13 @@ func (a *app) eachDisk(ctx context.Context, s *selection, e entry, work func(ent
 		if err != nil && o.err == nil && !o.skip {
 			*o = outcome{err: err, line: imageLine{Disk: o.line.Disk, DiskFile: o.line.DiskFile}}
 		}
-		if d, derr := ap.pkg.Disk(o.line.Disk); derr == nil && d.SectionOnly != "" && o.err == nil && o.line.Labelled {
+		d, derr := ap.pkg.Disk(o.line.Disk)
+		switch {
+		case derr != nil || o.err != nil || o.skip:
+		case d.SectionOnly != "" && o.line.Labelled:
 			o.note += "; in the descriptor only: " + d.SectionOnly
+		case d.Remains != "":
+			o.note += "; what other tools still see: " + d.Remains
 		}
 	}
 	return all

@@ -84,6 +84,8 @@ type Disk struct {
 	InFile bool
 	// SectionOnly says why the label is not kept in the disk's file as well; empty: it is.
 	SectionOnly string
+	// Remains says, after Plan, what a removal leaves in the disk's file for other tools to see; empty: nothing.
+	Remains string
 
 	declared *descriptorDisk
 	inside   *label.Frame

@@ -115,6 +115,7 @@ func (p *Package) planDisk(d *Disk, e *Edit, labels map[string]string) error {
 		d.SectionOnly = "its file would have to change its length, or to have another one beside it"
 		return nil
 	}
+	d.Remains = de.Remains
 	e.Files = append(e.Files, FileEdit{Name: d.File, Writes: writes, Disk: de})
 	return nil
 }
