@@ -139,7 +139,7 @@ func (a *app) nouns() []*cobra.Command {
 		a.noun("label", "Set, read, check, remove and find the labels of disk images",
 			a.labelSet(), a.labelGet(), a.labelVerify(), a.labelRm(), a.labelStrip(), a.labelSettle(), a.labelFind(),
 			a.labelExport(), a.labelImport(), a.labelDiff()),
-		a.noun("image", "Convert, copy and look at disk images", a.imageConvert(), a.imageCopy()),
+		a.noun("image", "Convert, copy and look at disk images", a.imageConvert(), a.imageCopy(), a.imageInfo()),
 		a.noun("fleet", "Show or export the fleet as it is", a.fleetShow(), a.fleetExport()),
 		a.noun("policy", "Check and show service levels", a.policyCheck(), a.policyShow()),
 		a.noun("plan", "Make, show, explain, check and apply plans",
