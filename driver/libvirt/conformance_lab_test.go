@@ -34,7 +34,7 @@ func (l *lab) world(t *testing.T) *drivertest.World {
 	l.reset(t)
 	image := l.image(t, 1, "hdd", "vm-db.vmdk", "vmdk", "", "gold")
 	l.vm(t, 1, "vm-db", true, image)
-	l.vm(t, 1, "vm-log", true, l.image(t, 1, "hdd", "vm-log.qcow2", "qcow2", "", ""))
+	l.vm(t, 1, "vm-log", true, l.image(t, 1, "hdd", "vm-log.qcow2", "qcow2", "", "gold"))
 	l.vm(t, 2, "vm-web", false, l.image(t, 2, "hdd", "vm-web.vmdk", "vmdk", "subformat=monolithicFlat", "silver"))
 	// The content that must come back is of an image at rest.
 	rest := l.image(t, 2, "nvme", "vm-rest.vmdk", "vmdk", "", "gold")

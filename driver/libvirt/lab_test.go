@@ -205,6 +205,12 @@ func frame(t *testing.T, disk label.Binding, level string, serial uint32) label.
 	return f
 }
 
+// declared is how package diskimage is told of a domain's driver type.
+func declared(format string) diskimage.Options {
+	f, _ := carry.FormatOf(format)
+	return diskimage.Options{Format: f}
+}
+
 // setLabel labels a local image with level; level "" leaves it.
 func setLabel(t *testing.T, path, format, level string) {
 	t.Helper()
@@ -220,7 +226,7 @@ func setLabel(t *testing.T, path, format, level string) {
 			t.Error(err)
 		}
 	}()
-	opts := diskimage.Options{Format: diskimage.Format(format)}
+	opts := declared(format)
 	_, info, err := opts.ReadLabel(f)
 	if err != nil {
 		t.Fatal(err)
@@ -237,7 +243,7 @@ func setLabel(t *testing.T, path, format, level string) {
 // levelOf reads the level from the label of an image, "" without one.
 func levelOf(t *testing.T, r diskimage.Reader, format string) string {
 	t.Helper()
-	frame, _, err := diskimage.Options{Format: diskimage.Format(format)}.ReadLabel(r)
+	frame, _, err := declared(format).ReadLabel(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -109,6 +109,35 @@ func TestLabLabelHeld(t *testing.T) {
 	fail(d, relocation(t, s, "vm-a", "silver-1", fleet.Live, "nvme"), "label of another disk")
 }
 
+// TestLabOtherFormats moves a VM on labelled VDI and VHD images: as bytes, since an image that libvirt makes anew would have
+// another identity than the label is bound to.
+func TestLabOtherFormats(t *testing.T) {
+	l := startLab(t)
+	d := l.driver(t)
+	l.vm(t, 1, "vm-a", true, l.image(t, 1, "hdd", "vm-a-1.vdi", "vdi", "", "gold"), l.image(t, 1, "hdd", "vm-a-2.vhd", "vpc", "", "gold"))
+	s := observe(t, d)
+	r := relocation(t, s, "vm-a", "", fleet.Live, "ssd")
+	if err := d.Precheck(t.Context(), r); fleet.KindOf(err) != fleet.Permanent || !strings.Contains(err.Error(), "move it offline") {
+		t.Errorf("live: %v", err)
+	}
+	for step, to := range []fleet.HostID{"", "silver-1"} {
+		r := relocation(t, s, "vm-a", to, fleet.Offline, []string{"ssd", "hdd"}[step])
+		if err := d.Precheck(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Relocate(t.Context(), r, step == 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		s = observe(t, d)
+		for _, disk := range s.VM("vm-a").Disks {
+			if got := labelIn(t, d, s, disk); got != "gold 1" {
+				t.Errorf("%s: label %q", disk.Path, got)
+			}
+		}
+	}
+	l.beats(t, "vm-a", 1)
+}
+
 // TestLabLabelGate takes the label out of the finished copy, as a fault would: the source is not deleted then.
 func TestLabLabelGate(t *testing.T) {
 	l := startLab(t)
@@ -153,7 +182,7 @@ func relabel(t *testing.T, d *Driver, s *fleet.Snapshot, disk fleet.Disk, to *la
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := diskimage.Options{Format: diskimage.Format(disk.Format)}
+	opts := declared(disk.Format)
 	var edit *diskimage.Edit
 	if to == nil {
 		edit, err = opts.PlanRemove(img)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/label"
-	"github.com/berth-project/berth/label/diskimage"
 )
 
 // withHook installs berth's hook on both hosts for one test. libvirtd looks for hooks when it starts.
@@ -75,7 +74,7 @@ func labelIn(t *testing.T, d *Driver, s *fleet.Snapshot, disk fleet.Disk) string
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, _, err := diskimage.Options{Format: diskimage.Format(disk.Format)}.ReadLabel(img)
+	f, _, err := declared(disk.Format).ReadLabel(img)
 	if err = errors.Join(err, img.Close()); err != nil {
 		t.Fatal(err)
 	}
