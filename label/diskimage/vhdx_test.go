@@ -75,6 +75,16 @@ func TestVHDXInfo(t *testing.T) {
 	}
 	other := crash.VHDXLocator("parent_linkage", link, "relative_path", "x")
 	copy(other, crash.VHDXGUID("00000000-0000-4000-8000-000000000001"))
+	locator := func(at int, v byte) []byte {
+		b := crash.VHDXLocator("relative_path", "base.vhdx")
+		b[at] = v
+		return vhdxOf(overlay(b))
+	}
+	keys := []string{"relative_path", "base.vhdx"}
+	for i := range 64 {
+		keys = append(keys, fmt.Sprint("key", i), "v")
+	}
+	bad := is("differencing", diskimage.Parent{})
 	for name, c := range map[string]struct {
 		image []byte
 		want  diskimage.Info
@@ -112,6 +122,13 @@ func TestVHDXInfo(t *testing.T) {
 		"locator, NUL in a path":  {vhdxOf(overlay(crash.VHDXLocator("relative_path", "a\x00b"))), is("differencing", diskimage.Parent{}), diskimage.ErrCorrupt},
 		"locator, key twice":      {vhdxOf(overlay(crash.VHDXLocator("relative_path", "a", "relative_path", "b"))), is("differencing", diskimage.Parent{}), diskimage.ErrCorrupt},
 		"locator, empty value":    {vhdxOf(overlay(crash.VHDXLocator("relative_path", ""))), is("differencing", diskimage.Parent{}), diskimage.ErrCorrupt},
+		"locator, odd length":     {locator(30, 17), bad, diskimage.ErrCorrupt},
+		"locator, 65 keys":        {vhdxOf(overlay(crash.VHDXLocator(keys...))), bad, diskimage.ErrCorrupt},
+		"locator, head alone":     {vhdxOf(overlay(crash.VHDXLocator("relative_path", "base.vhdx")[:20])), bad, diskimage.ErrCorrupt},
+		"locator, keys cut off":   {locator(18, 8), bad, diskimage.ErrCorrupt},
+		"locator, key outside":    {locator(22, 1), bad, diskimage.ErrCorrupt},
+		"locator, value outside":  {locator(27, 255), bad, diskimage.ErrCorrupt},
+		"locator, value too long": {locator(31, 2), bad, diskimage.ErrCorrupt},
 		"locator of another type": {vhdxOf(overlay(other)), is("differencing", diskimage.Parent{}), diskimage.ErrUnsupported},
 		"locator too short":       {vhdxOf(overlay(make([]byte, 19))), is("differencing", diskimage.Parent{}), diskimage.ErrCorrupt},
 	} {
