@@ -101,7 +101,7 @@ func infoOf(path string, opts diskimage.Options) (*infoLine, error) {
 	if p := info.Parent; p.Exists() {
 		l.Parent = &infoParent{Ref: p.Ref, Format: p.Format, UUID: p.UUID}
 	}
-	if len(info.Extents) > 1 || len(info.Extents) == 1 && strings.Contains(strings.ToLower(info.Subformat), "flat") {
+	if info.Subformat != "monolithicSparse" && info.Subformat != "streamOptimized" { // those name themselves
 		for _, e := range info.Extents {
 			l.Parts = append(l.Parts, e.Name)
 		}
@@ -160,11 +160,11 @@ func filler(disk label.Binding, serial uint32, fill int) (label.Frame, error) {
 
 // text is the line for people.
 func (l *infoLine) text() string {
-	parts := []string{string(l.Format)}
+	format := string(l.Format)
 	if l.Subformat != "" {
-		parts = append(parts, "("+l.Subformat+")")
+		format += " (" + l.Subformat + ")"
 	}
-	parts = append(parts, fmt.Sprintf("%s, %d bytes", fleet.FormatBytes(l.VirtualSize), l.VirtualSize))
+	parts := []string{format, fmt.Sprintf("%s (%d bytes)", fleet.FormatBytes(l.VirtualSize), l.VirtualSize)}
 	if l.UUID != "" {
 		parts = append(parts, "uuid="+l.UUID)
 	}
@@ -177,16 +177,16 @@ func (l *infoLine) text() string {
 	if l.Unclean {
 		parts = append(parts, "unclean")
 	}
-	state := "no label; place="
+	state := "no label"
 	switch {
 	case l.Labelled:
-		state = "labelled; place="
+		state = "labelled"
 	case l.Damaged:
-		state = "damaged label; place="
+		state = "damaged label"
 	}
-	parts = append(parts, state+string(l.Place), fmt.Sprintf("room=%d", l.Room))
+	parts = append(parts, state, "place="+string(l.Place), fmt.Sprintf("room=%d", l.Room))
 	if l.Why != "" {
-		parts = append(parts, "("+l.Why+")")
+		parts = append(parts, l.Why)
 	}
-	return strings.Join(parts, " ")
+	return strings.Join(parts, ", ")
 }
