@@ -6,6 +6,7 @@ import (
 	"log/syslog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -52,6 +53,9 @@ afterwards. Its guests run on.`,
 			a.printf("%s\n", path)
 			if changed {
 				a.note("restart libvirtd (or virtqemud) once: it looks for hooks when it starts; its guests run on")
+			}
+			if self, err := selfPath(); err == nil && !slices.Contains(confinedMayRun(), filepath.Dir(self)) {
+				a.note("hint: where AppArmor confines libvirtd (Debian, Ubuntu) it may not run %s: install berth in /usr/bin", self)
 			}
 			return nil
 		},
@@ -132,13 +136,25 @@ func (a *app) release() {
 	}
 }
 
-func hookScript() (string, error) {
+// confinedMayRun are the folders whose programs AppArmor's profile of libvirtd lets it run. Source:
+// /etc/apparmor.d/usr.sbin.libvirtd of Debian 12.
+func confinedMayRun() []string { return []string{"/usr/bin", "/usr/sbin", "/bin", "/sbin"} }
+
+func selfPath() (string, error) {
 	self, err := os.Executable()
 	if err == nil {
 		self, err = filepath.EvalSymlinks(self)
 	}
 	if err != nil {
 		return "", fmt.Errorf("find the path of berth: %w", err)
+	}
+	return self, nil
+}
+
+func hookScript() (string, error) {
+	self, err := selfPath()
+	if err != nil {
+		return "", err
 	}
 	return hook.Script(self)
 }
