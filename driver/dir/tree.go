@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrOutside: a reference leads out of the folders that may be read.
+// ErrOutside says that a reference leads out of the folders that may be read.
 var ErrOutside = errors.New("outside the folders allowed")
 
 // Bounds of what is looked at for one reference.

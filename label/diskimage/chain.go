@@ -12,8 +12,8 @@ import (
 // MaxChain bounds how many images below the top one Nearest looks at.
 const MaxChain = 64
 
-// ErrChain: a parent cannot be followed: not there, not allowed, not an image, a loop, or too deep. That an ancestor has
-// no label is then not known.
+// ErrChain says that a parent cannot be followed: not there, not allowed, not an image, a loop, or too deep. That an ancestor
+// has no label is then not known.
 var ErrChain = errors.New("broken chain of parents")
 
 // Link is an open image of a chain. Nearest closes a Reader that is an io.Closer, but never the top one's.

@@ -152,11 +152,8 @@ func (qcow2) planRemove(s *source) (*Edit, error) {
 	}
 	e := &Edit{Size: s.size}
 	if tail, ok := img.movable(); ok {
-		err = img.cut(e, tail)
-	} else {
-		err = img.clear(e)
-	}
-	if err != nil {
+		img.cut(e, tail)
+	} else if err := img.clear(e); err != nil {
 		return nil, err
 	}
 	return e, img.remember(e)
@@ -183,7 +180,7 @@ func (img *qcow2Image) movable() (tail []byte, ok bool) {
 // cut takes the slots out. What follows them is first copied over the data of the first slot, behind its type and length, where
 // no reader looks; then its own first type and length go over the slot's: 8 bytes, one sector. For the end mark
 // alone that is all.
-func (img *qcow2Image) cut(e *Edit, tail []byte) error {
+func (img *qcow2Image) cut(e *Edit, tail []byte) {
 	at, end := img.slots[0].at, img.slots[0].at+len(tail)
 	if len(tail) > extHeader {
 		img.clearSpares(e)
@@ -208,7 +205,6 @@ func (img *qcow2Image) cut(e *Edit, tail []byte) error {
 			e.step(img.name.from, make([]byte, n))
 		}
 	}
-	return nil
 }
 
 // clearSpares empties the slots that do not count, so that an older label never counts again.
