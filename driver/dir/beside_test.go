@@ -3,7 +3,6 @@ package dir_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -393,7 +392,7 @@ func TestSidecarRace(t *testing.T) {
 	if got, _ := serialOf(t, path); got != last || last == 0 {
 		t.Errorf("label %d, expected %d", got, last)
 	}
-	if got := fmt.Sprint(content(t, path)[:4]); got != fmt.Sprint("\x55\xaa\x55\xaa") {
+	if got := content(t, path)[:4]; got != "\x55\xaa\x55\xaa" {
 		t.Errorf("image begins with %q", got)
 	}
 }
