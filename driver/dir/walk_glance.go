@@ -17,6 +17,7 @@ type Glance struct {
 	path string
 	fd   int
 	size int64
+	have int // bytes at the begin of head that are the file's begin
 	head [glanceHead]byte
 }
 
@@ -39,7 +40,7 @@ func (g *Glance) Open(path string) error {
 		_ = unix.Close(fd)
 		return err
 	}
-	g.path, g.fd, g.size = path, fd, st.Size
+	g.path, g.fd, g.size, g.have = path, fd, st.Size, 0
 	return nil
 }
 
@@ -56,8 +57,23 @@ func (g *Glance) Size() int64 { return g.size }
 // Lend gives the buffer for the first read (diskimage.Lender).
 func (g *Glance) Lend() []byte { return g.head[:] }
 
-// ReadAt reads as io.ReaderAt says.
+// ReadAt reads as io.ReaderAt says. What was read into the buffer lent is not read twice.
 func (g *Glance) ReadAt(p []byte, off int64) (int, error) {
+	lent := len(p) > 0 && &p[0] == &g.head[0]
+	if end := off + int64(len(p)); !lent && off >= 0 && end >= off && end <= int64(g.have) {
+		return copy(p, g.head[off:end]), nil
+	}
+	n, err := g.read(p, off)
+	if lent {
+		g.have = 0
+		if off == 0 {
+			g.have = n
+		}
+	}
+	return n, err
+}
+
+func (g *Glance) read(p []byte, off int64) (int, error) {
 	done := 0
 	for done < len(p) {
 		n := 0

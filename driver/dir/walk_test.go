@@ -198,6 +198,16 @@ func TestGlance(t *testing.T) {
 		if n, err := g.ReadAt(b, 5); n != 5 || err == nil || string(b[:n]) != "56789" || g.Size() != 10 {
 			t.Errorf("read %q, %v; size %d", b[:n], err, g.Size())
 		}
+		lent := g.Lend()[:7] // and what is in it is read from there
+		if n, err := g.ReadAt(lent, 0); n != 7 || err != nil || string(lent) != "0123456" {
+			t.Errorf("read %q, %v", lent[:n], err)
+		}
+		copy(lent, "abcdefg")
+		for off, want := range map[int64]string{0: "abcde", 2: "cdefg", 3: "34567", 7: "789"} {
+			if n, err := g.ReadAt(b[:5], off); string(b[:n]) != want || (err == nil) != (n == 5) {
+				t.Errorf("read at %d: %q, %v, expected %q", off, b[:n], err, want)
+			}
+		}
 		if err := g.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -40,8 +40,7 @@ func isDescriptor(head []byte) bool {
 		line, rest, _ := bytes.Cut(head, []byte("\n"))
 		line = bytes.TrimSpace(line)
 		if len(line) > 0 && line[0] != '#' {
-			v := string(line)
-			return v == "version=1" || v == "version=2" || v == "version=3"
+			return string(line) == "version=1" || string(line) == "version=2" || string(line) == "version=3" // nothing is allocated
 		}
 		head = rest
 	}
