@@ -107,6 +107,8 @@ func (a *app) find(cmd *cobra.Command, fi *finder, args []string) error {
 
 func (a *app) checkFindOutput(cmd *cobra.Command, fi *finder) error {
 	switch {
+	case a.child != nil && a.child.err != nil:
+		return a.child.err
 	case cmd.Flags().Changed("exec"):
 		return usagef("--exec: the command follows in words of its own, as in --exec ls -l {}")
 	case a.child == nil:
@@ -117,7 +119,7 @@ func (a *app) checkFindOutput(cmd *cobra.Command, fi *finder) error {
 	case fi.print0 || a.json:
 		return usagef("--exec excludes --print0 and --json: the paths go to the command")
 	}
-	return a.child.err
+	return nil
 }
 
 func (a *app) printFound(l *imageLine, print0 bool) {
