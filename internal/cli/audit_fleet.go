@@ -72,10 +72,7 @@ func (f *fleetAudit) disks(ctx context.Context, m *audit.Merge, sp *spool) error
 	if err := f.blind(m, sp); err != nil {
 		return err
 	}
-	for i := range list {
-		if ctx.Err() != nil {
-			break // the caller looks at it
-		}
+	for i := 0; i < len(list) && ctx.Err() == nil; i++ { // the caller looks at an interruption
 		d := &list[i]
 		var p audit.Present
 		sp.current, p = f.look(d)
@@ -83,7 +80,7 @@ func (f *fleetAudit) disks(ctx context.Context, m *audit.Merge, sp *spool) error
 			return err
 		}
 	}
-	return nil // an interruption is the caller's to see
+	return nil
 }
 
 // source is that of the disk's pool, which several sources may see; the VM's where the pool is not known.

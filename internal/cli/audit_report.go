@@ -13,7 +13,7 @@ import (
 type auditReport struct {
 	app      *app
 	au       *auditor
-	groups   map[uint64]*copyGroup
+	copies   *duplicates
 	counts   map[audit.Status]int
 	findings int
 	accepted int
@@ -22,12 +22,12 @@ type auditReport struct {
 // run goes through the results: once to see which labels are on several disks, once more for their names, if there are any, and
 // once to print and to record.
 func (rep *auditReport) run(sp *spool, scopes []*scope) (err error) {
-	if rep.groups, err = sp.copies(maxDigests); err != nil {
+	if rep.copies, err = sp.copies(maxDigests); err != nil {
 		return err
 	}
-	if len(rep.groups) > 0 {
+	if len(rep.copies.groups) > 0 {
 		err := sp.each(func(h *spooled) error {
-			g := rep.groups[h.digest]
+			g := rep.copies.groups[h.digest]
 			if h.flags&flagCopy == 0 || g == nil || len(g.names) == 2 {
 				return nil
 			}
@@ -87,7 +87,7 @@ func (rep *auditReport) one(h *spooled, s *scope) error {
 		if err != nil {
 			return err
 		}
-		if g := rep.groups[h.digest]; h.flags&flagCopy != 0 && g != nil && len(g.names) == 2 && l.Line.Status == audit.Signed {
+		if g := rep.copies.of(h.digest); h.flags&flagCopy != 0 && g != nil && len(g.names) == 2 && l.Line.Status == audit.Signed {
 			if entry, err = rep.copied(&l.Line, entry, g); err != nil {
 				return err
 			}

@@ -197,9 +197,26 @@ const (
 	maxGroups  = 1 << 16
 )
 
+// duplicates are the labels that several disks have. Of the first few it is known which disks, of the rest that there are some.
+type duplicates struct {
+	groups map[uint64]*copyGroup
+	rest   map[uint64]struct{}
+}
+
+// of is the group of a digest; nil: it came once.
+func (d *duplicates) of(digest uint64) *copyGroup {
+	if g := d.groups[digest]; g != nil {
+		return g
+	}
+	if _, ok := d.rest[digest]; ok {
+		return &copyGroup{disks: 2, names: []string{"another disk", "another disk"}}
+	}
+	return nil
+}
+
 // copies are the digests of labels that came more than once.
-func (s *spool) copies(atOnce int) (map[uint64]*copyGroup, error) {
-	groups := map[uint64]*copyGroup{}
+func (s *spool) copies(atOnce int) (*duplicates, error) {
+	d := &duplicates{groups: map[uint64]*copyGroup{}, rest: map[uint64]struct{}{}}
 	passes := uint64(s.signed/atOnce) + 1
 	for pass := range passes {
 		var list []uint64
@@ -217,16 +234,17 @@ func (s *spool) copies(atOnce int) (map[uint64]*copyGroup, error) {
 			if list[i] != list[i-1] {
 				continue
 			}
-			if g := groups[list[i]]; g != nil {
+			switch g := d.groups[list[i]]; {
+			case g != nil:
 				g.disks++
-			} else if len(groups) < maxGroups {
-				groups[list[i]] = &copyGroup{disks: 2}
-			} else {
-				return nil, fmt.Errorf("more than %d labels are on several disks: audit fewer folders at a time", maxGroups)
+			case len(d.groups) < maxGroups:
+				d.groups[list[i]] = &copyGroup{disks: 2}
+			default:
+				d.rest[list[i]] = struct{}{}
 			}
 		}
 	}
-	return groups, nil
+	return d, nil
 }
 
 // copyGroup is the disks that have one and the same signed label.

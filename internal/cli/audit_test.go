@@ -37,10 +37,11 @@ func TestCopiesInPasses(t *testing.T) {
 		}
 	}
 	for _, atOnce := range []int{1, 7, 199, 200, 1000} {
-		got, err := sp.copies(atOnce)
+		d, err := sp.copies(atOnce)
 		if err != nil {
 			t.Fatal(err)
 		}
+		got := d.groups
 		if len(got) != len(want) {
 			t.Errorf("%d at once: %d labels on several disks, expected %d", atOnce, len(got), len(want))
 		}
