@@ -32,7 +32,7 @@ type transferLines struct {
 func (l *transferLines) update(done, total label.Bytes) {
 	if now := l.app.env.Now(); now.Sub(l.last) >= progressEvery {
 		l.last = now
-		l.app.note("%s: %s of %s", l.title, fleet.FormatBytes(fleet.Bytes(done)), fleet.FormatBytes(fleet.Bytes(total)))
+		l.app.note("%s: %s of %s", l.title, fleet.FormatBytes(done), fleet.FormatBytes(total))
 	}
 }
 

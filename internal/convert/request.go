@@ -67,20 +67,21 @@ type Result struct {
 	Files []string
 }
 
+// What the errors of this package are (errors.Is).
 var (
-	// ErrExists: there is something under the destination's name, or that of one of its parts.
+	// ErrExists says: there is something under the destination's name, or that of one of its parts.
 	ErrExists = errors.New("exists already")
-	// ErrNoTool: qemu-img is not in the PATH.
+	// ErrNoTool says: qemu-img is not in the PATH.
 	ErrNoTool = errors.New("qemu-img is not installed")
-	// ErrSame: the destination is the source, or something that the source consists of.
+	// ErrSame says: the destination is the source, or something that the source consists of.
 	ErrSame = errors.New("source and destination are the same file")
-	// ErrReference: a copy's relative reference to its backing image would lead nowhere.
+	// ErrReference says: a copy's relative reference to its backing image would lead nowhere.
 	ErrReference = errors.New("relative reference to a backing image")
-	// ErrKeep: the destination cannot be an overlay.
+	// ErrKeep says: the destination cannot be an overlay.
 	ErrKeep = errors.New("chain cannot be kept")
-	// ErrRequest: the request makes no sense.
+	// ErrRequest says: the request makes no sense.
 	ErrRequest = errors.New("bad request")
-	// ErrDiffers: the destination does not hold what the source holds.
+	// ErrDiffers says: the destination does not hold what the source holds.
 	ErrDiffers = errors.New("destination differs from the source")
 )
 

@@ -43,8 +43,8 @@ func newStage(destination string, force bool, inputs []string) (*stage, error) {
 	case err != nil:
 		return nil, fmt.Errorf("make destination: %w", err)
 	default:
-		if real, err := filepath.EvalSymlinks(dst); err == nil {
-			dst = real // a link stays, and leads to the new image
+		if target, err := filepath.EvalSymlinks(dst); err == nil {
+			dst = target // a link stays, and leads to the new image
 			if st, err = os.Stat(dst); err != nil {
 				return nil, fmt.Errorf("make destination: %w", err)
 			}

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -182,9 +181,4 @@ func asOptions(opts []string) []string {
 		args = append(args, "-o", strings.ReplaceAll(o, ",", ",,"))
 	}
 	return args
-}
-
-// interrupted reports whether err is the end of a context.
-func interrupted(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

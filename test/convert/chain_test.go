@@ -75,7 +75,7 @@ func TestKeep(t *testing.T) {
 				dst := filepath.Join(folder, name+"-"+format+"."+string(to))
 				r := convert.Request{Source: top, Destination: dst, Format: to, Keep: true, Verify: true}
 				if to == diskimage.FormatVMDK && format == "qcow2" {
-					fails(t, t.Context(), r, convert.ErrKeep)
+					_ = fails(t.Context(), t, r, convert.ErrKeep)
 					continue
 				}
 				if res := run(t, r); res.Fate != convert.FateNone {
@@ -105,8 +105,8 @@ func TestKeep(t *testing.T) {
 		run(t, convert.Request{Source: top, Destination: dst, Format: diskimage.FormatQcow2, Keep: true})
 		got, _ := read(t, dst)
 		same(t, got, &want)
-		fails(t, t.Context(), convert.Request{Source: top, Destination: filepath.Join(folder, "x.vdi"), Format: diskimage.FormatVDI, Keep: true}, convert.ErrKeep)
-		fails(t, t.Context(), convert.Request{Source: base, Destination: filepath.Join(folder, "x.qcow2"), Format: diskimage.FormatQcow2, Keep: true}, convert.ErrKeep)
+		_ = fails(t.Context(), t, convert.Request{Source: top, Destination: filepath.Join(folder, "x.vdi"), Format: diskimage.FormatVDI, Keep: true}, convert.ErrKeep)
+		_ = fails(t.Context(), t, convert.Request{Source: base, Destination: filepath.Join(folder, "x.qcow2"), Format: diskimage.FormatQcow2, Keep: true}, convert.ErrKeep)
 	}
 }
 
@@ -120,7 +120,7 @@ func TestChainOutside(t *testing.T) {
 	dst := filepath.Join(folder, "dst.raw")
 	command(t, "qemu-img", "create", "-q", "-f", "qcow2", "-b", secret, "-F", "raw", top)
 	r := convert.Request{Source: top, Destination: dst, Format: diskimage.FormatRaw}
-	fails(t, t.Context(), r, dir.ErrOutside)
+	_ = fails(t.Context(), t, r, dir.ErrOutside)
 	r.Roots = []string{other}
 	run(t, r)
 	sound(t, dst, diskimage.FormatRaw, secret, diskimage.FormatRaw)
@@ -130,12 +130,12 @@ func TestChainOutside(t *testing.T) {
 	} {
 		r.Source, r.Destination = filepath.Join(folder, name+".qcow2"), filepath.Join(folder, name+".raw")
 		command(t, "qemu-img", "create", "-q", "-u", "-f", "qcow2", "-b", ref, "-F", "raw", r.Source, "1M")
-		fails(t, t.Context(), r, diskimage.ErrChain)
+		_ = fails(t.Context(), t, r, diskimage.ErrChain)
 	}
 	// Data in another file, parts elsewhere: QEMU would read both.
 	r.Source, r.Destination = filepath.Join(folder, "data.qcow2"), filepath.Join(folder, "data.raw")
 	command(t, "qemu-img", "create", "-q", "-f", "qcow2", "-o", "data_file="+filepath.Join(folder, "data.bin"), r.Source, "1M")
-	fails(t, t.Context(), r, diskimage.ErrUnsupported)
+	_ = fails(t.Context(), t, r, diskimage.ErrUnsupported)
 	r.Source = filepath.Join(folder, "flat.vmdk")
 	run(t, convert.Request{Source: secret, Destination: r.Source, Format: diskimage.FormatVMDK, Options: []string{"subformat=monolithicFlat"}})
 	text, err := os.ReadFile(r.Source)
@@ -148,7 +148,7 @@ func TestChainOutside(t *testing.T) {
 		if err := errors.Join(os.Symlink(secret, filepath.Join(folder, "link.raw")), os.WriteFile(r.Source, []byte(evil), 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		fails(t, t.Context(), r, nil)
+		_ = fails(t.Context(), t, r, nil)
 	}
 }
 
@@ -158,7 +158,7 @@ func TestChainLoop(t *testing.T) {
 	need(t, "qemu-img")
 	folder := t.TempDir()
 	command(t, "sh", "-c", `cd "$1" && qemu-img create -q -u -f qcow2 -b b.qcow2 -F qcow2 a.qcow2 1M && qemu-img create -q -u -f qcow2 -b a.qcow2 -F qcow2 b.qcow2 1M`, "sh", folder)
-	fails(t, t.Context(), convert.Request{Source: filepath.Join(folder, "a.qcow2"), Destination: filepath.Join(folder, "x.raw"), Format: diskimage.FormatRaw}, diskimage.ErrChain)
+	_ = fails(t.Context(), t, convert.Request{Source: filepath.Join(folder, "a.qcow2"), Destination: filepath.Join(folder, "x.raw"), Format: diskimage.FormatRaw}, diskimage.ErrChain)
 }
 
 // TestLargerOverlay: a disk that grew in its overlay is not the one that its ancestor's label was signed for.
@@ -185,7 +185,7 @@ func TestLargerOverlay(t *testing.T) {
 	r.Destination = filepath.Join(folder, "signed.vmdk")
 	r.Progress = func(_, _ label.Bytes) { copied = true }
 	var size *convert.SizeError
-	if err := fails(t, t.Context(), r, nil); !errors.As(err, &size) || copied {
+	if err := fails(t.Context(), t, r, nil); !errors.As(err, &size) || copied {
 		t.Errorf("signed: error %v, copied %v", err, copied)
 	}
 	r.Signer, r.Vouch = k, func(f label.Frame, b label.Binding) error {
@@ -201,5 +201,5 @@ func TestLargerOverlay(t *testing.T) {
 	}
 	refused := errors.New("not by me")
 	r.Destination, r.Vouch = filepath.Join(folder, "refused.vmdk"), func(label.Frame, label.Binding) error { return refused }
-	fails(t, t.Context(), r, refused)
+	_ = fails(t.Context(), t, r, refused)
 }

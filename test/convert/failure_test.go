@@ -73,7 +73,7 @@ func TestToolKilled(t *testing.T) {
 		}
 	}
 	var te *convert.ToolError
-	if err := fails(t, t.Context(), r, nil); killed == 0 || !errors.As(err, &te) || !strings.Contains(err.Error(), "killed") {
+	if err := fails(t.Context(), t, r, nil); killed == 0 || !errors.As(err, &te) || !strings.Contains(err.Error(), "killed") {
 		t.Errorf("killed %d; error %v", killed, err)
 	}
 }
@@ -90,7 +90,7 @@ func TestInterrupt(t *testing.T) {
 			cancel()
 		}
 	}
-	fails(t, ctx, r, context.Canceled)
+	_ = fails(ctx, t, r, context.Canceled)
 	if left := children(t, folder); len(left) > 0 {
 		t.Errorf("still running: %v", left)
 	}
@@ -165,7 +165,7 @@ func TestFullDisk(t *testing.T) {
 	r := slow(t, t.TempDir())
 	for _, format := range formats() {
 		r.Destination, r.Format, r.Options = filepath.Join(small, "dst."+string(format)), format, nil
-		fails(t, t.Context(), r, syscall.ENOSPC)
+		_ = fails(t.Context(), t, r, syscall.ENOSPC)
 	}
 	_, err := convert.Copy(t.Context(), convert.CopyRequest{Source: r.Source, Destination: filepath.Join(small, "copy.raw")})
 	if !errors.Is(err, syscall.ENOSPC) || listing(t, small) != "" {
@@ -191,7 +191,7 @@ func TestInUse(t *testing.T) {
 				run(t, r)
 			} else {
 				var locked *dir.LockedError
-				if err := fails(t, t.Context(), r, nil); !errors.As(err, &locked) {
+				if err := fails(t.Context(), t, r, nil); !errors.As(err, &locked) {
 					t.Errorf("%s: error %v, expected LockedError", format, err)
 				}
 				_, err := convert.Copy(t.Context(), convert.CopyRequest{Source: name, SourceFormat: format, Destination: dst + ".copy"})
@@ -199,7 +199,7 @@ func TestInUse(t *testing.T) {
 					t.Errorf("copy %s: error %v, expected LockedError", format, err)
 				}
 				r.Source, r.SourceFormat, r.Destination = raw, diskimage.FormatRaw, name
-				if err := fails(t, t.Context(), r, nil); !errors.As(err, &locked) {
+				if err := fails(t.Context(), t, r, nil); !errors.As(err, &locked) {
 					t.Errorf("replace %s: error %v, expected LockedError", format, err)
 				}
 			}

@@ -202,8 +202,8 @@ func listing(t *testing.T, folder string) string {
 	return b.String()
 }
 
-// fails expects an error that is target, and the folder of the destination as it was.
-func fails(t *testing.T, ctx context.Context, r convert.Request, target error) error { //nolint:revive // t comes first in tests
+// fails expects an error that is target (nil: any), and the folder of the destination as it was.
+func fails(ctx context.Context, t *testing.T, r convert.Request, target error) error {
 	t.Helper()
 	r.Now = now()
 	folder := filepath.Dir(r.Destination)

@@ -106,7 +106,7 @@ func TestVMDKSubformats(t *testing.T) {
 	// Parts that are there already are found before anything is copied.
 	command(t, "cp", filepath.Join(folder, "monolithicFlat-flat.vmdk"), filepath.Join(folder, "other-flat.vmdk"))
 	progress := false
-	fails(t, t.Context(), convert.Request{
+	_ = fails(t.Context(), t, convert.Request{
 		Source: src, Destination: filepath.Join(folder, "other.vmdk"), Format: diskimage.FormatVMDK, Options: []string{"subformat=monolithicFlat"},
 		Progress: func(_, _ label.Bytes) { progress = true },
 	}, convert.ErrExists)
@@ -132,7 +132,7 @@ func TestSizes(t *testing.T) {
 				var te *convert.ToolError
 				copied := false
 				r.Progress = func(_, _ label.Bytes) { copied = true }
-				if err := fails(t, t.Context(), r, nil); !errors.As(err, &te) || copied {
+				if err := fails(t.Context(), t, r, nil); !errors.As(err, &te) || copied {
 					t.Errorf("%d bytes as VHD: error %v, copied %v", size, err, copied)
 				}
 				continue

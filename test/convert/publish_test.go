@@ -37,7 +37,7 @@ func TestExists(t *testing.T) {
 			if format == diskimage.FormatVMDK {
 				r.Options = []string{"subformat=monolithicFlat"}
 			}
-			fails(t, t.Context(), r, convert.ErrExists)
+			_ = fails(t.Context(), t, r, convert.ErrExists)
 			r.Force = true
 			run(t, r)
 			f, info := read(t, dst)
