@@ -3,6 +3,7 @@ package libvirt
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -11,11 +12,21 @@ import (
 
 	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/label"
+	"github.com/berth-project/berth/label/diskimage"
 )
 
 // withHook installs berth's hook on both hosts for one test. libvirtd looks for hooks when it starts.
 func (l *lab) withHook(t *testing.T) {
 	t.Helper()
+	sources, err := filepath.Glob("../../internal/hook/*.go")
+	if err != nil || len(sources) == 0 {
+		t.Fatalf("sources of the hook: %v", err)
+	}
+	for _, name := range append(sources, "../../internal/cli/hook.go") {
+		if _, err := os.Stat(name); err != nil { // and so a cached result depends on it
+			t.Fatal(err)
+		}
+	}
 	berth := filepath.Join(t.TempDir(), "berth")
 	if out, err := exec.Command("go", "build", "-o", berth, "../../cmd/berth").CombinedOutput(); err != nil {
 		t.Fatalf("build berth: %v\n%s", err, out)
@@ -135,6 +146,7 @@ func (l *lab) labelAtStop(t *testing.T) {
 			t.Errorf("disk %s: %q in the image while it runs, expected gold 1", disk.ID, got)
 		}
 	}
+	l.labelUnderQEMU(t, d, s, vm.Disks[1])
 	l.virsh(t, 1, "destroy", "vm-a")
 	s = observe(t, d)
 	for i, disk := range s.VM("vm-a").Disks {
@@ -147,6 +159,38 @@ func (l *lab) labelAtStop(t *testing.T) {
 	}
 	l.virsh(t, 1, "start", "vm-a")
 	l.beats(t, "vm-a", 1)
+}
+
+// labelUnderQEMU writes a label of serial 9 into the qcow2 image of vm-a while it runs, against all that forbids it, and has QEMU
+// write the image's header at the end: the label is gone then, which is why there is the metadata.
+func (l *lab) labelUnderQEMU(t *testing.T, d *Driver, s *fleet.Snapshot, disk fleet.Disk) {
+	t.Helper()
+	f, err := d.OpenImage(t.Context(), *s.Pool(disk.Pool), disk.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img := f.(*image)
+	img.may = true
+	edit, err := declared(disk.Format).PlanSet(img, frame(t, label.Binding{Size: disk.Size}, "bronze", 9))
+	if err == nil {
+		err = diskimage.Apply(img, edit)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := labelIn(t, d, s, disk); got != "bronze 9" {
+		t.Fatalf("label %q", got)
+	}
+	_, rest, _ := strings.Cut(l.virsh(t, 1, "dumpxml", "vm-a"), disk.Path+"' index='")
+	index, _, ok := strings.Cut(rest, "'")
+	if !ok {
+		t.Fatal("no index of the disk's source")
+	}
+	out := l.virsh(t, 1, "qemu-monitor-command", "vm-a", `{"execute":"block-dirty-bitmap-add","arguments":{"node":"libvirt-`+index+
+		`-format","name":"backup","persistent":true}}`)
+	if !strings.Contains(out, `"return":{}`) {
+		t.Fatal(out)
+	}
 }
 
 // labelInMoves moves VMs with a label in their metadata: it goes along, and live moves to another host bring it into the new
