@@ -51,6 +51,7 @@ func qcow2Makes() []qcow2Make {
 		{name: "bitmap and backing file", create: append(v3, "-b", "base.raw", "-F", "raw"), prepare: bitmap},
 		{name: "4 KiB clusters", create: opt("cluster_size=4096"), small: true},
 		{name: "4 KiB clusters and backing file", create: append(opt("cluster_size=4096"), "-b", "base.raw", "-F", "raw"), small: true},
+		{name: "v2 of 4 KiB clusters", create: []string{"-o", "compat=0.10,cluster_size=4096"}, small: true},
 		{name: "8 KiB clusters", create: opt("cluster_size=8192")},
 		{name: "2 MiB clusters", create: opt("cluster_size=2M")},
 		{name: "external data file", create: opt("data_file=vm-db.data,data_file_raw=on")},
