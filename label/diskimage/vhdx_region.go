@@ -141,16 +141,17 @@ func (t *vhdxRegions) writable(s *source, h vhdxHeader) error {
 	}
 	// The log counts as one more region: nothing may overlap it either.
 	all := append([]vhdxRegion{{id: "of the log", offset: h.logOffset(), length: h.logLength()}}, t.all...)
-	bat := false
+	slices.SortFunc(all, func(x, y vhdxRegion) int { return cmp.Compare(x.offset, y.offset) })
+	bat, end := false, uint64(0)
 	for _, r := range all {
 		bat = bat || r.id == vhdxBAT
 		if r.required && r.id != vhdxBAT && r.id != vhdxMetadata {
 			return fmt.Errorf("plan label: %w: required region %s", ErrUnsupported, r.id)
 		}
-		// Against the metadata region alone, since it is all that is written to: the table may have 2,047 entries.
-		if m := t.metadata; r.id != m.id && r.offset < m.end() && m.offset < r.end() {
-			return fmt.Errorf("plan label: %w: the metadata region overlaps region %s", ErrCorrupt, r.id)
+		if r.length > 0 && r.offset < end {
+			return fmt.Errorf("plan label: %w: region %s overlaps another", ErrCorrupt, r.id)
 		}
+		end = max(end, r.end())
 	}
 	if !bat {
 		return fmt.Errorf("plan label: %w: no block allocation table", ErrCorrupt)

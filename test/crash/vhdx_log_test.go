@@ -1,6 +1,8 @@
 package crash_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -103,6 +105,35 @@ func TestVHDXInfo(t *testing.T) {
 		if after := look(); after != before {
 			t.Errorf("%s: vhdiinfo says\n%s\nit said\n%s", subformat, after, before)
 		}
+	}
+}
+
+// TestVHDXMount reads the data of a labelled image by libvhdi, which shares nothing with QEMU.
+func TestVHDXMount(t *testing.T) {
+	t.Parallel()
+	tool, err := exec.LookPath("vhdimount")
+	if err != nil || os.Getuid() != 0 {
+		t.Skip("vhdimount is not installed, or this is not root")
+	}
+	if _, err := os.Stat("/dev/fuse"); err != nil {
+		t.Skip("no /dev/fuse")
+	}
+	path := makeVHDX(t, t.TempDir())
+	raw := path + ".raw"
+	crash.MustQEMU(t, "qemu-img", "convert", "-f", "vhdx", "-O", "raw", path, raw)
+	mustSet(t, path, crash.Small, 1)
+	mustSet(t, path, crash.Large, 2)
+	folder := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), tool, path, folder).CombinedOutput(); err != nil {
+		t.Fatalf("vhdimount: %v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.CommandContext(context.WithoutCancel(t.Context()), "umount", folder).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v\n%s", err, out)
+		}
+	})
+	if !bytes.Equal(read(t, filepath.Join(folder, "vhdi1")), read(t, raw)) {
+		t.Error("libvhdi reads other data of the labelled image")
 	}
 }
 
