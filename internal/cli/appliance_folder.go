@@ -1,13 +1,15 @@
 package cli
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -81,7 +83,8 @@ type redoFile struct {
 type redoEntry struct {
 	Name    string            `json:"name"`
 	Content []byte            `json:"content,omitempty"` // the whole new content
-	Size    int64             `json:"size,omitempty"`    // of a disk's file, which keeps it
+	Old     []byte            `json:"old,omitempty"`     // SHA-256 of the content that it takes the place of
+	Size    int64             `json:"size,omitempty"`    // before the change, in bytes; a disk's file keeps it
 	Writes  []diskimage.Write `json:"writes,omitempty"`
 }
 
@@ -121,8 +124,15 @@ func (s *applianceFolder) writeRedo(path string, edit *ovf.Edit) error {
 	r := redoFile{Version: 1}
 	for _, f := range edit.Files {
 		e := redoEntry{Name: f.Name, Content: f.Content, Writes: f.Writes}
-		if f.Disk != nil {
-			e.Size = f.Disk.Size
+		file, err := s.file(f.Name)
+		if err != nil {
+			return err
+		}
+		e.Size = file.Size()
+		if f.Disk == nil {
+			if e.Old, err = contentSum(file); err != nil {
+				return err
+			}
 		}
 		r.Files = append(r.Files, e)
 	}
@@ -168,15 +178,19 @@ func (s *applianceFolder) redo(descriptor string, file *dir.File) error {
 	}
 	s.files[descriptor] = file
 	defer delete(s.files, descriptor)
-	for i := range r.Files {
-		if err := s.redoOne(&r.Files[i], descriptor); err != nil {
-			return fmt.Errorf("complete the change that was begun: %s: %w", r.Files[i].Name, err)
+	for _, step := range []func(*redoEntry) error{s.checkRedo, s.redoOne} { // nothing is written before all was checked
+		for i := range r.Files {
+			if err := step(&r.Files[i]); err != nil {
+				return &cliError{code: codeOf(err), err: fmt.Errorf("complete the change begun in %s: %s: %w", path, r.Files[i].Name, err),
+					hint: "if the package was exchanged meanwhile, remove " + path}
+			}
 		}
 	}
 	return errors.Join(s.removeRedo(path), s.closeOthers(descriptor))
 }
 
-func (s *applianceFolder) redoOne(e *redoEntry, descriptor string) error {
+// checkRedo says whether a file is the one that the change was begun on, changed already or not.
+func (s *applianceFolder) checkRedo(e *redoEntry) error {
 	if !filepath.IsLocal(e.Name) || strings.ContainsRune(e.Name, '\\') {
 		return fmt.Errorf("%w: no name inside the package", diskimage.ErrCorrupt)
 	}
@@ -184,20 +198,44 @@ func (s *applianceFolder) redoOne(e *redoEntry, descriptor string) error {
 	if err != nil {
 		return err
 	}
-	if e.Content != nil {
-		now := make([]byte, len(e.Content))
-		if n, rerr := f.ReadAt(now, 0); n == len(now) && (rerr == nil || n > 0) && f.Size() == int64(n) && slices.Equal(now, e.Content) {
-			return nil
+	if e.Content == nil {
+		for _, w := range e.Writes {
+			if w.Offset < 0 || int64(len(w.Data)) > e.Size-w.Offset {
+				return fmt.Errorf("%w: a write beyond the file", diskimage.ErrCorrupt)
+			}
 		}
+		if f.Size() != e.Size {
+			return fmt.Errorf("%w: it has %d bytes, it had %d", diskimage.ErrChanged, f.Size(), e.Size)
+		}
+		return nil
+	}
+	now, err := contentSum(f)
+	if err != nil {
+		return err
+	}
+	if done := sha256.Sum256(e.Content); !bytes.Equal(now, e.Old) && !bytes.Equal(now, done[:]) {
+		return fmt.Errorf("%w: it has neither the old content nor the new one", diskimage.ErrChanged)
+	}
+	return nil
+}
+
+func contentSum(f *dir.File) ([]byte, error) {
+	h := sha256.New()
+	if _, err := io.Copy(h, io.NewSectionReader(f, 0, f.Size())); err != nil {
+		return nil, err
+	}
+	return h.Sum(nil), nil
+}
+
+func (s *applianceFolder) redoOne(e *redoEntry) error {
+	f, err := s.file(e.Name)
+	if err != nil {
+		return err
+	}
+	if e.Content != nil {
 		return replaceContent(f, e.Content)
 	}
-	if f.Size() != e.Size {
-		return fmt.Errorf("%w: it has %d bytes, it had %d", diskimage.ErrChanged, f.Size(), e.Size)
-	}
 	for _, w := range e.Writes {
-		if w.Offset < 0 || int64(len(w.Data)) > e.Size-w.Offset {
-			return fmt.Errorf("%w: a write beyond the file", diskimage.ErrCorrupt)
-		}
 		if _, err := f.WriteAt(w.Data, w.Offset); err != nil {
 			return err
 		}

@@ -134,7 +134,7 @@ func FuzzCertificate(f *testing.F) {
 	id := ecdsaIdentity(f)
 	f.Add(signed(f, build.Package(build.Ovftool, crypto.SHA256, twoDisks()), id, crypto.SHA256)[2].Content)
 	f.Add([]byte("SHA1(x.mf)= 12\n"))
-	f.Fuzz(func(t *testing.T, text []byte) {
+	f.Fuzz(func(_ *testing.T, text []byte) {
 		c, err := parseCertificate(text)
 		if err != nil {
 			return

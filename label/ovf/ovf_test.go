@@ -26,42 +26,44 @@ func vmDisk(id, href string) build.Disk {
 	return build.Disk{ID: id, Href: href, Content: stream(), Size: 1 << 20}
 }
 
-func twoDisks() []build.Disk { return []build.Disk{vmDisk("vmdisk1", "vm-web-1.vmdk"), vmDisk("vmdisk2", "vm-web-2.vmdk")} }
+func twoDisks() []build.Disk {
+	return []build.Disk{vmDisk("vmdisk1", "vm-web-1.vmdk"), vmDisk("vmdisk2", "vm-web-2.vmdk")}
+}
 
 func proceed(int) error { return nil }
 
-func makeOVA(t testing.TB, files []build.File) []byte {
-	t.Helper()
+func makeOVA(tb testing.TB, files []build.File) []byte {
+	tb.Helper()
 	b, err := build.OVA(tar.FormatUSTAR, files)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
 
-func frameFor(t testing.TB, d *Disk, serial uint32, level string) label.Frame {
-	t.Helper()
+func frameFor(tb testing.TB, d *Disk, serial uint32, level string) label.Frame {
+	tb.Helper()
 	doc := label.Document{Level: level, Serial: serial, Disk: d.Info.Binding(), Issued: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}
 	f, err := label.Seal(doc, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return f
 }
 
-func openPackage(t testing.TB, ova []byte) (*Package, *Archive) {
-	t.Helper()
+func openPackage(tb testing.TB, ova []byte) (*Package, *Archive) {
+	tb.Helper()
 	p, a, err := OpenArchive(mem(ova))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p, a
 }
 
 // change applies what plan plans to an OVA.
-func change(t testing.TB, ova []byte, signer *Signer, plan func(p *Package) error) ([]byte, error) {
-	t.Helper()
-	p, a := openPackage(t, ova)
+func change(tb testing.TB, ova []byte, signer *Signer, plan func(p *Package) error) ([]byte, error) {
+	tb.Helper()
+	p, a := openPackage(tb, ova)
 	if err := plan(p); err != nil {
 		return nil, err
 	}
@@ -76,20 +78,20 @@ func change(t testing.TB, ova []byte, signer *Signer, plan func(p *Package) erro
 	r := NewPieces(a.r, pieces)
 	out, err := io.ReadAll(io.NewSectionReader(r, 0, r.Size()))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	now, _ := openPackage(t, out)
+	now, _ := openPackage(tb, out)
 	if err := p.Verify(now); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out, nil
 }
 
-func setAll(t testing.TB, serial uint32, level string) func(p *Package) error {
-	t.Helper()
+func setAll(tb testing.TB, serial uint32, level string) func(p *Package) error {
+	tb.Helper()
 	return func(p *Package) error {
 		for _, d := range p.Disks {
-			if err := p.Set(d.ID, frameFor(t, d, serial, level)); err != nil {
+			if err := p.Set(d.ID, frameFor(tb, d, serial, level)); err != nil {
 				return err
 			}
 		}
@@ -106,10 +108,10 @@ func removeAll(p *Package) error {
 	return nil
 }
 
-func must(t testing.TB, ova []byte, err error) []byte {
-	t.Helper()
+func must(tb testing.TB, ova []byte, err error) []byte {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return ova
 }
@@ -333,8 +335,10 @@ func TestSectionOnly(t *testing.T) {
 func TestTampered(t *testing.T) {
 	t.Parallel()
 	for name, tamper := range map[string]func(files []build.File){
-		"disk":       func(files []build.File) { files[2].Content[len(files[2].Content)-600] ^= 1 },
-		"descriptor": func(files []build.File) { files[0].Content = bytes.Replace(files[0].Content, []byte("512 MB"), []byte("513 MB"), 1) },
+		"disk": func(files []build.File) { files[2].Content[len(files[2].Content)-600] ^= 1 },
+		"descriptor": func(files []build.File) {
+			files[0].Content = bytes.Replace(files[0].Content, []byte("512 MB"), []byte("513 MB"), 1)
+		},
 		"manifest": func(files []build.File) {
 			i := bytes.IndexByte(files[1].Content, '=') + 2
 			if files[1].Content[i]++; files[1].Content[i] > '9' { // a letter, or the colon after 9
@@ -358,6 +362,24 @@ func TestTampered(t *testing.T) {
 	}
 	if _, err := p.Plan(nil, func(int) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("error %v, expected it to stop", err)
+	}
+}
+
+// TestGrow: a stream of VirtualBox's, whose descriptor area has no room, gets it.
+func TestGrow(t *testing.T) {
+	t.Parallel()
+	disk := vmDisk("vmdisk1", "vm-web-1.vmdk")
+	disk.Content = crash.Stream(crash.StreamText(false), 2, 0, 3)
+	one, err := change(t, makeOVA(t, build.Package(build.VirtualBox, crypto.SHA1, []build.Disk{disk})), nil, setAll(t, 1, "gold"))
+	must(t, one, err)
+	p, a := openPackage(t, one)
+	if d := p.Disks[0]; !d.InFile || d.SectionOnly != "" {
+		t.Errorf("%+v", d)
+	}
+	checkManifest(t, a, crypto.SHA1, build.VirtualBox)
+	back, err := change(t, one, nil, removeAll)
+	if must(t, back, err); bytes.Contains(back, []byte("berth")) {
+		t.Error("something of the label is left")
 	}
 }
 

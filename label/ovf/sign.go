@@ -49,7 +49,7 @@ func (c *Certificate) verify(manifest []byte) error {
 	h := c.sign.hash.New()
 	h.Write(manifest)
 	sum := h.Sum(nil)
-	ok := false
+	var ok bool
 	switch pub := c.signer.PublicKey.(type) {
 	case *rsa.PublicKey:
 		ok = rsa.VerifyPKCS1v15(pub, c.sign.hash, sum, c.signature) == nil

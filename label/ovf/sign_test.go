@@ -31,50 +31,50 @@ type identity struct {
 	notBefore, notEnd time.Time
 }
 
-func makeIdentity(t testing.TB, key crypto.Signer) *identity {
-	t.Helper()
+func makeIdentity(tb testing.TB, key crypto.Signer) *identity {
+	tb.Helper()
 	id := &identity{key: key, notBefore: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), notEnd: time.Date(2036, 1, 1, 0, 0, 0, 0, time.UTC)}
 	template := &x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "publisher"}, NotBefore: id.notBefore, NotAfter: id.notEnd}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	id.keyPEM = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 	id.certPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
 	return id
 }
 
-func rsaIdentity(t testing.TB) *identity {
-	t.Helper()
+func rsaIdentity(tb testing.TB) *identity {
+	tb.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return makeIdentity(t, key)
+	return makeIdentity(tb, key)
 }
 
-func ecdsaIdentity(t testing.TB) *identity {
-	t.Helper()
+func ecdsaIdentity(tb testing.TB) *identity {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return makeIdentity(t, key)
+	return makeIdentity(tb, key)
 }
 
 // signed adds the certificate file behind the manifest, as its maker would.
-func signed(t testing.TB, files []build.File, id *identity, h crypto.Hash) []build.File {
-	t.Helper()
+func signed(tb testing.TB, files []build.File, id *identity, h crypto.Hash) []build.File {
+	tb.Helper()
 	i := slices.IndexFunc(files, func(f build.File) bool { return strings.HasSuffix(f.Name, ".mf") })
 	sum := h.New()
 	sum.Write(files[i].Content)
 	sig, err := id.key.Sign(rand.Reader, sum.Sum(nil), h)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cert := fmt.Sprintf("%s(%s)= %s\n%s", strings.ReplaceAll(h.String(), "-", ""), files[i].Name, hex.EncodeToString(sig), id.certPEM)
 	return slices.Insert(slices.Clone(files), i+1, build.File{Name: "vm-web.cert", Content: []byte(cert)})

@@ -17,7 +17,7 @@ import (
 
 // deadly are the system calls at which a change is killed: all that make, write, sync, name or remove a file.
 func deadly() []string {
-	return []string{"openat", "pwrite64", "write", "copy_file_range", "fsync", "fchmod", "fchown", "renameat", "unlinkat", "ftruncate", "fcntl"}
+	return []string{"openat", "pwrite64", "write", "copy_file_range", "fsync", "fchmod", "fchown", "renameat", "unlinkat", "ftruncate"}
 }
 
 // maxKills bounds how often one call is killed: so many of it a change has not.
