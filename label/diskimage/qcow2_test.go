@@ -238,7 +238,7 @@ func TestQcow2Odd(t *testing.T) {
 	}
 	other := ext{0x11111111, "other"}
 	noEnd := usualQcow2()
-	noEnd.exts, noEnd.gap = nil, -8 // as QEMU before 0.13 wrote it: the name follows the header
+	noEnd.exts, noEnd.gap = nil, -8 // very old: the name follows the header
 	for name, c := range map[string]struct {
 		spec        qcow2Spec
 		set, remove error
@@ -285,6 +285,15 @@ func TestQcow2Apart(t *testing.T) {
 	e, err := diskimage.PlanRemove(m)
 	if err != nil || !strings.Contains(e.Remains, "2 empty header extensions") {
 		t.Fatalf("%+v, %v", e, err)
+	}
+	err = crash.States(m.Data, e, func(s crash.State) error {
+		if got, err := crash.SerialOf(s.Data); err != nil || got != 3 && got != 0 || s.Done && got != 0 {
+			return fmt.Errorf("label %d, %w", got, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := diskimage.Apply(m, e); err != nil || !bytes.Equal(m.Data, s.bytes()) {
 		t.Errorf("%v, equal: %v", err, bytes.Equal(m.Data, s.bytes()))

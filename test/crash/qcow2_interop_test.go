@@ -94,7 +94,7 @@ func (m *qcow2Make) operations(t *testing.T, path string) []func(path string) {
 		func(p string) { crash.MustQEMU(t, "qemu-img", "bitmap", "--add", p, "tonight") },
 		tool("qemu-io", "-f", "qcow2", "-c", "write -P 0x12 1M 4k"),
 	)
-	if !data { // before amend: QEMU 7.2 loses snapshots there, of images without a label, too
+	if !data { // before check: QEMU 7.2's -r all loses the snapshots of an image that has a bitmap, with a label or without
 		ops = append(ops, func(p string) { crash.MustQEMU(t, "qemu-img", "snapshot", "-d", "before", p) })
 	}
 	ops = append(ops,
