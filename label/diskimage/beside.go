@@ -173,7 +173,7 @@ func expectBeside(f File, changes []BesideChange) error {
 			return fmt.Errorf("%s cannot be read", c.name())
 		}
 		now, err := c.get(b)
-		if err != nil && !(c.Optional && errors.Is(err, errors.ErrUnsupported)) {
+		if err != nil && (!c.Optional || !errors.Is(err, errors.ErrUnsupported)) {
 			return fmt.Errorf("read %s: %w", c.name(), err)
 		}
 		if err == nil && !bytes.Equal(now, c.Old) {

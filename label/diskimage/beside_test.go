@@ -67,8 +67,8 @@ func TestRaw(t *testing.T) {
 	t.Parallel()
 	m := &besideMem{Mem: *mem(rawImage())}
 	disk := label.Binding{Size: 1 << 16}
-	for serial, make := range []func(testing.TB, label.Binding, uint32) label.Frame{crash.Small, crash.Large, crash.Small} {
-		frame := make(t, disk, uint32(serial)+1)
+	for serial, frame := range []func(testing.TB, label.Binding, uint32) label.Frame{crash.Small, crash.Large, crash.Small} {
+		frame := frame(t, disk, uint32(serial)+1)
 		if err := crash.Set(m, frame); err != nil {
 			t.Fatal(err)
 		}

@@ -96,10 +96,9 @@ func (img *vdiImage) describe() error {
 	if n := img.u32(vdiSectorSizeAt); n != sectorSize {
 		return fmt.Errorf("read vdi header: %w: sectors of %d bytes, expected %d", ErrUnsupported, n, sectorSize)
 	}
-	kinds := map[uint32]string{1: "dynamic", 2: "fixed", 3: "undo", 4: "differencing"}
-	kind, ok := kinds[img.u32(vdiTypeAt)]
-	if !ok {
-		return fmt.Errorf("read vdi header: %w: image type %d, expected 1 to 4", ErrUnsupported, img.u32(vdiTypeAt))
+	kind := img.u32(vdiTypeAt)
+	if kind < 1 || kind > 4 {
+		return fmt.Errorf("read vdi header: %w: image type %d, expected 1 to 4", ErrUnsupported, kind)
 	}
 	size, blocks := binary.LittleEndian.Uint64(img.header[vdiDiskSizeAt:]), uint64(img.u32(vdiBlocksAt))
 	if size == 0 || size > uint64(label.MaxSize)-sectorSize || size > blocks*uint64(img.u32(vdiBlockSizeAt)) {
@@ -110,10 +109,10 @@ func (img *vdiImage) describe() error {
 		return fmt.Errorf("read vdi header: %w: block map of %d entries at %d, data at %d", ErrCorrupt, blocks, begin, data)
 	}
 	img.info = &Info{
-		Format: FormatVDI, Subformat: kind, UUID: mixedUUID(img.header[vdiUUIDAt:]),
+		Format: FormatVDI, Subformat: [...]string{"dynamic", "fixed", "undo", "differencing"}[kind-1], UUID: mixedUUID(img.header[vdiUUIDAt:]),
 		VirtualSize: label.Bytes((size + sectorSize - 1) / sectorSize * sectorSize), // QEMU rounds up too
 	}
-	if img.u32(vdiTypeAt) > 2 {
+	if kind > 2 {
 		img.info.Parent.UUID = mixedUUID(img.header[vdiLinkageAt:])
 	}
 	return nil
@@ -121,7 +120,7 @@ func (img *vdiImage) describe() error {
 
 // mixedUUID is a UUID whose first three fields are little endian, as VirtualBox keeps and shows it; empty: all zero.
 func mixedUUID(b []byte) string {
-	if len(bytes.Trim(b[:16], "\x00")) == 0 {
+	if blank(b[:16]) {
 		return ""
 	}
 	return normalUUID(hex.EncodeToString([]byte{
@@ -157,12 +156,14 @@ func (img *vdiImage) places() error {
 	}
 	c := &img.comment
 	c.at, c.data = vdiCommentAt, img.header[vdiCommentAt:vdiCommentAt+vdiCommentSize]
-	c.empty = len(bytes.Trim(c.data, "\x00")) == 0
+	c.empty = blank(c.data)
 	text, rest, ended := bytes.Cut(c.data, []byte{0})
 	switch {
-	case !ended || len(bytes.Trim(rest, "\x00")) > 0: // somebody else's
+	case !ended || !blank(rest): // somebody else's
 	case bytes.HasPrefix(text, []byte(shortMagic)):
-		c.ours, c.frame = true, parseShort(string(text))
+		if c.ours = true; img.current() == nil { // else the slot is what counts
+			c.frame = parseShort(string(text))
+		}
 	case bytes.HasPrefix(text, []byte(hintMagic)):
 		c.ours, img.hint = true, true
 	}
@@ -171,9 +172,21 @@ func (img *vdiImage) places() error {
 
 // slotAt reads the slot with the bytes b at an offset of the file.
 func slotAt(b []byte, at int64) vdiPlace {
-	p := vdiPlace{at: at, data: b, ours: bytes.HasPrefix(b, []byte("BLB1")), empty: len(bytes.Trim(b, "\x00")) == 0}
+	p := vdiPlace{at: at, data: b, ours: bytes.HasPrefix(b, []byte("BLB1")), empty: blank(b)}
 	p.frame = frameAt(b)
 	return p
+}
+
+// blank reports whether b is zeros alone.
+func blank(b []byte) bool {
+	var zero [sectorSize]byte
+	for len(b) > len(zero) {
+		if !bytes.Equal(b[:len(zero)], zero[:]) {
+			return false
+		}
+		b = b[len(zero):]
+	}
+	return bytes.Equal(b, zero[:len(b)])
 }
 
 // frameAt is the valid frame that b begins with, or nil.
@@ -210,16 +223,16 @@ func (img *vdiImage) current() *vdiPlace {
 	return best
 }
 
-// label finds the label that counts and completes Info: of equal serials the slot's, then the comment's, then what is beside the image.
+// label finds the label that counts and completes Info: a slot's before the comment's; what is beside the image only when its
+// serial is higher.
 func (img *vdiImage) label() (*label.Frame, error) {
 	var best *label.Frame
 	info := img.info
 	info.Place = PlaceImage
 	if p := img.current(); p != nil {
 		best = p.frame
-	}
-	if f := img.comment.frame; f != nil && (best == nil || f.Serial > best.Serial) {
-		best = f
+	} else if img.comment.frame != nil {
+		best = img.comment.frame
 	}
 	damaged := img.comment.ours && img.comment.frame == nil && !img.hint
 	for _, p := range img.slots {

@@ -30,13 +30,13 @@ func fuzzLife(t *testing.T, data []byte, want diskimage.Format, options diskimag
 		return err == nil
 	}
 	last := uint32(0)
-	for i, make := range []func(serial uint32) error{
+	for i, attempt := range []func(serial uint32) error{
 		func(serial uint32) error { return setWith(m, options, crash.Small(t, info.Binding(), serial)) },
 		func(serial uint32) error { return setWith(m, options, crash.Large(t, info.Binding(), serial)) },
 		func(serial uint32) error { return setWith(m, options, crash.Small(t, info.Binding(), serial)) },
 	} {
 		serial := ^uint32(0) - 3 + uint32(i)
-		if set(func() error { return make(serial) }) {
+		if set(func() error { return attempt(serial) }) {
 			last = serial
 		}
 	}

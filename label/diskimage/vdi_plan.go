@@ -66,7 +66,8 @@ func (img *vdiImage) setSlot(frame label.Frame, short string) (*Edit, error) {
 	if to == img.current() {
 		to = &img.slots[1]
 	}
-	content := append(encoded, make([]byte, vdiSlot-len(encoded))...)
+	content := make([]byte, vdiSlot)
+	copy(content, encoded)
 	if to.empty && len(encoded) > sectorSize {
 		e.write(to.at, content[:sectorSize])
 	}
@@ -99,7 +100,7 @@ func (s *source) dropSidecar(e *Edit) error {
 	return nil
 }
 
-// planRemove clears the places with the lower serials first: cut off, it shows no label older than the present one.
+// planRemove clears the comment, the spare slot and last the current one: cut off, it shows no label older than the present one.
 func (vdi) planRemove(s *source) (*Edit, error) {
 	img, err := openVDI(s)
 	if err != nil {
@@ -110,8 +111,7 @@ func (vdi) planRemove(s *source) (*Edit, error) {
 	}
 	e := img.newEdit()
 	last := img.current()
-	late := img.comment.frame != nil && last != nil && img.comment.frame.Serial > last.frame.Serial
-	if img.comment.ours && !late {
+	if img.comment.ours {
 		e.write(vdiCommentAt, make([]byte, vdiCommentSize))
 	}
 	for i := range img.slots {
@@ -121,9 +121,6 @@ func (vdi) planRemove(s *source) (*Edit, error) {
 	}
 	if last != nil {
 		e.clear(last)
-	}
-	if late {
-		e.write(vdiCommentAt, make([]byte, vdiCommentSize))
 	}
 	if !img.usable() {
 		if err := s.dropSidecar(e); err != nil {
@@ -141,7 +138,7 @@ func (e *Edit) clear(p *vdiPlace) {
 	if !p.ours {
 		return
 	}
-	if len(bytes.Trim(p.data[sectorSize:], "\x00")) > 0 {
+	if !blank(p.data[sectorSize:]) {
 		e.write(p.at+sectorSize, make([]byte, vdiSlot-sectorSize))
 	}
 	e.write(p.at, make([]byte, sectorSize))

@@ -137,11 +137,10 @@ func (img *vhdImage) describe() error {
 		return fmt.Errorf("read vhd footer: %w: version %d.%d, expected 1", ErrUnsupported, v>>16, v&0xffff)
 	}
 	img.kind = f.u32(vhdTypeAt)
-	kinds := map[uint32]string{vhdFixed: "fixed", vhdDynamic: "dynamic", vhdDifferencing: "differencing"}
-	name, ok := kinds[img.kind]
-	if !ok {
+	if img.kind < vhdFixed || img.kind > vhdDifferencing {
 		return fmt.Errorf("read vhd footer: %w: disk type %d, expected 2 to 4", ErrUnsupported, img.kind)
 	}
+	name := [...]string{"fixed", "dynamic", "differencing"}[img.kind-vhdFixed]
 	size := vhdSize(f)
 	if size == 0 || size > uint64(label.MaxSize) || img.kind == vhdFixed && size > uint64(f.at) {
 		return fmt.Errorf("read vhd footer: %w: disk of %d bytes", ErrCorrupt, size)
@@ -195,7 +194,7 @@ func vhdSize(f *vhdFooter) uint64 {
 
 // plainUUID is a UUID in the order of its digits; empty: all zero.
 func plainUUID(b []byte) string {
-	if len(bytes.Trim(b[:16], "\x00")) == 0 {
+	if blank(b[:16]) {
 		return ""
 	}
 	return normalUUID(hex.EncodeToString(b[:16]))

@@ -62,10 +62,10 @@ func (img *vhdImage) alike() error {
 	var first []byte
 	for i := range img.copies {
 		f := &img.copies[i]
-		if len(bytes.Trim(f.data[vhdReservedAt:vhdLabelAt], "\x00")) > 0 {
+		if !blank(f.data[vhdReservedAt:vhdLabelAt]) {
 			return fmt.Errorf("plan label: %w: another tool uses the reserved bytes of the footer at %d", ErrNoRoom, f.at)
 		}
-		if own := f.data[vhdLabelAt:]; !bytes.HasPrefix(own, []byte("BLB1")) && len(bytes.Trim(own, "\x00")) > 0 {
+		if own := f.data[vhdLabelAt:]; !bytes.HasPrefix(own, []byte("BLB1")) && !blank(own) {
 			return fmt.Errorf("plan label: %w: another tool uses the reserved bytes of the footer at %d", ErrNoRoom, f.at)
 		}
 		same := append(bytes.Clone(f.data[:vhdSumAt]), f.data[vhdUUIDAt:vhdLabelAt]...)

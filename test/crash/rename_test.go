@@ -69,11 +69,11 @@ func TestRenameChild(t *testing.T) {
 func change(t *testing.T, path string, serial uint32) {
 	t.Helper()
 	if serial > 0 {
-		make := crash.Large
+		frame := crash.Large
 		if serial%2 == 1 {
-			make = crash.Small
+			frame = crash.Small
 		}
-		mustSet(t, path, make, serial)
+		mustSet(t, path, frame, serial)
 	} else if err := with(t, path, func(f *dir.File) error { return crash.Remove(f) }); err != nil {
 		t.Fatal(err)
 	}
