@@ -40,7 +40,7 @@ func FuzzReadLabel(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m := &crash.Mem{Data: data}
 		frame, info, err := diskimage.ReadLabel(m)
-		if m.Reads > 2 {
+		if m.Reads > 8 { // the usual image costs one; VHDX and qcow2 may point to a few places
 			t.Fatalf("%d reads", m.Reads)
 		}
 		if err == nil {
