@@ -126,7 +126,7 @@ func (a *app) eachDisk(ctx context.Context, s *selection, e entry, work func(ent
 	if err != nil {
 		return outcome{err: err}
 	}
-	defer ap.close()
+	defer closeQuietly(ap)
 	for _, id := range s.appliance.disks {
 		if _, err := ap.pkg.Disk(id); err != nil {
 			return outcome{err: err}
@@ -183,7 +183,7 @@ func (ap *appliance) open(open func(path string) (*dir.File, error), locked bool
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, ap.close())
+			err = errors.Join(err, ap.Close())
 		}
 	}()
 	switch ap.format = ovf.Detect(ap.file); ap.format {
@@ -209,7 +209,7 @@ func (ap *appliance) lock() error {
 	if ap.locked {
 		return nil
 	}
-	if err := ap.close(); err != nil {
+	if err := ap.Close(); err != nil {
 		return err
 	}
 	err := ap.open(dir.OpenWrite, true)
@@ -217,7 +217,8 @@ func (ap *appliance) lock() error {
 	return err
 }
 
-func (ap *appliance) close() error {
+// Close closes all files and releases the locks.
+func (ap *appliance) Close() error {
 	var err error
 	if ap.folder != nil {
 		delete(ap.folder.files, filepath.Base(ap.file.Path()))

@@ -33,8 +33,7 @@ func (s *vmSelection) flags(cmd *cobra.Command) {
 
 // given says whether VMs are meant, after checking that files are not meant as well.
 func (s *vmSelection) given(args []string) (bool, error) {
-	switch {
-	case len(s.vms) > 0 && len(args) > 0:
+	if len(s.vms) > 0 && len(args) > 0 {
 		return false, usagef("--vm and image files exclude each other")
 	}
 	for _, p := range s.vms {
