@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/berth-project/berth/driver/dir"
+	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/internal/convert"
 	"github.com/berth-project/berth/label"
 	"github.com/berth-project/berth/label/diskimage"
@@ -51,7 +53,10 @@ all. Formats: vmdk, qcow2, vhdx, vdi, vhd, raw. Without -O the format is that of
 .vhd, .raw), else SRC's.
 
 The label goes along as it is, signature and all; where it is bound to an identity, DST gets that identity. An overlay is
-made one image with all that lies under it, and without a label of its own gets that of its nearest ancestor.`,
+made one image with all that lies under it, and without a label of its own gets that of its nearest ancestor.
+
+SRC may be SOURCE:POOL/PATH, an image in a pool of a source of the configuration whose VM is switched off: it is fetched
+first. --remove-source makes a conversion of a local image a move.`,
 		Example: "  berth image convert web.vmdk web.qcow2\n" +
 			"  berth image convert -O vmdk --option subformat=streamOptimized web.qcow2 web.vmdk",
 		Args: cobra.ExactArgs(2),
@@ -75,6 +80,7 @@ made one image with all that lies under it, and without a label of its own gets 
 	f.StringVar(&ic.config, "config", "", "take the trust file's name from the configuration in `FILE`")
 	f.BoolVar(&ic.request.VHDFooter, "vhd-footer", false, "of a VHD: the label in its footer, not beside it")
 	f.BoolVar(&ic.request.Verify, "verify", false, "compare the disks' content when the conversion is done")
+	f.BoolVar(&ic.request.RemoveSource, "remove-source", false, "remove SRC when DST was compared with it, has its name and its label")
 	f.BoolVarP(&ic.request.Force, "force", "f", false, "replace DST when it is there")
 	return cmd
 }
@@ -167,18 +173,63 @@ func (a *app) convertImage(ctx context.Context, ic *imageConverter, src, dst str
 	if err := ic.complete(a); err != nil {
 		return err
 	}
+	source, conf, err := a.isRemote(src, ic.config)
+	if err != nil {
+		return err
+	}
+	if source != "" {
+		return a.convertRemote(ctx, ic, source, conf)
+	}
 	if err := wholeImage(src); err != nil {
 		return err
 	}
-	p := a.newTransfer("convert " + cleanLine(src) + " -> " + cleanLine(dst))
-	ic.request.Progress = p.update
-	res, err := convert.Convert(ctx, ic.request)
-	p.finish(err == nil)
+	res, err := a.runConvert(ctx, ic, src)
 	if err != nil {
 		return transferError("convert", src, err)
 	}
 	a.showMade(src, dst, res)
 	return nil
+}
+
+// convertRemote converts an image of a hypervisor's storage: fetched first, then as a local one.
+func (a *app) convertRemote(ctx context.Context, ic *imageConverter, source fleet.SourceID, conf *config) error {
+	r := &ic.request
+	src := r.Source
+	if r.RemoveSource {
+		return usagef("--remove-source: %s is in a hypervisor's storage: remove it there, with the VM that it belongs to", src)
+	}
+	if r.Keep {
+		return usagef("--chain keep: an image of a hypervisor's storage cannot be based on what is there")
+	}
+	if _, err := os.Lstat(r.Destination); err == nil && !r.Force {
+		return transferError("convert", src, fmt.Errorf("make destination %s: %w", r.Destination, convert.ErrExists))
+	}
+	f, declared, err := a.fetchRemote(ctx, source, conf, src, r.Destination)
+	if err != nil {
+		return transferError("convert", src, err)
+	}
+	r.Source = f.Path
+	if r.SourceFormat == "" {
+		r.SourceFormat = declared
+	}
+	res, err := a.runConvert(ctx, ic, src)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return transferError("convert", src, err)
+	}
+	if res.From != "" {
+		res.From = src
+	}
+	a.showMade(src, r.Destination, res)
+	return nil
+}
+
+// runConvert converts with a bar. src is how the source is called.
+func (a *app) runConvert(ctx context.Context, ic *imageConverter, src string) (*convert.Result, error) {
+	p := a.newTransfer("convert " + cleanLine(src) + " -> " + cleanLine(ic.request.Destination))
+	ic.request.Progress = p.update
+	res, err := convert.Convert(ctx, ic.request)
+	p.finish(err == nil)
+	return res, err
 }
 
 // wholeImage refuses a part of a split image.

@@ -24,7 +24,7 @@ type conversion struct {
 }
 
 // Convert makes the destination. What it returns an error for has not changed the destination; the error is one of
-// this package's, of package diskimage's, *dir.LockedError when the source or the destination is in use, or ctx's.
+// this package's (but see Request.RemoveSource), of package diskimage's, *dir.LockedError when the source or the destination is in use, or ctx's.
 func Convert(ctx context.Context, r Request) (_ *Result, err error) {
 	if err := r.check(); err != nil {
 		return nil, err
@@ -92,8 +92,13 @@ func (c *conversion) run(ctx context.Context) (*Result, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	res.Files, err = c.stage.publish()
-	return res, err
+	if res.Files, err = c.stage.publish(); err != nil {
+		return nil, err
+	}
+	if c.RemoveSource {
+		return res, c.removeSource(res)
+	}
+	return res, nil
 }
 
 // rehearse makes an empty destination of the same size and options, and labels it: what is wrong with the options, the size,
@@ -142,7 +147,7 @@ func (c *conversion) fill(ctx context.Context, size label.Bytes) error {
 	m := newMeter(size, c.Progress)
 	err := c.tool.run(ctx, m, append(args, c.src.spec(), c.stage.image())...)
 	m.end()
-	if err == nil && c.Verify { // before the reference to a backing image is one from the final folder
+	if err == nil && (c.Verify || c.RemoveSource) { // before the reference to a backing image is one from the final folder
 		err = c.compare(ctx)
 	}
 	if err != nil || !c.Keep {

@@ -32,6 +32,9 @@ type Request struct {
 	Force bool
 	// Verify compares the guest's data of both images when the conversion is done.
 	Verify bool
+	// RemoveSource removes the source's files when the destination has its name, was compared with the source and read back. When
+	// that fails the result is returned with the error.
+	RemoveSource bool
 	// Signer, when not nil, signs the label anew for the destination's identity. Vouch is then asked whether the present
 	// label, bound to the disk as given, deserves that; its error refuses the conversion.
 	Signer label.Signer
