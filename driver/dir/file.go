@@ -67,7 +67,7 @@ func open(path string, mode int) (*File, error) {
 		return nil, &os.PathError{Op: "open image", Path: path, Err: err}
 	}
 	// A regular file is kept out of the runtime's poller: os.NewFile would ask for it because of O_NONBLOCK.
-	if err := unix.SetNonblock(fd, false); err != nil {
+	if err := retry(func() error { return unix.SetNonblock(fd, false) }); err != nil {
 		_ = unix.Close(fd)
 		return nil, &os.PathError{Op: "open image", Path: path, Err: err}
 	}
