@@ -220,3 +220,65 @@ func unreferencedZero(p *pages) bool {
 	}
 	return len(bytes.Trim(region[32*(n+1):], "\x00")) == 0
 }
+
+// stuck is an image that takes only so many writes before one fails.
+type stuck struct {
+	*pages
+	left int
+}
+
+func (s *stuck) WriteAt(b []byte, off int64) (int, error) {
+	if s.left--; s.left == 0 {
+		n, _ := s.pages.WriteAt(b[:len(b)/2], off) // memory does not fail
+		return n, errors.New("no space left on device")
+	}
+	return s.pages.WriteAt(b, off)
+}
+
+// TestVHDXTakenBack: whichever write of an edit fails, half done, the image is afterwards what it was, headers included.
+func TestVHDXTakenBack(t *testing.T) {
+	t.Parallel()
+	image := vhdxOf(func(v *crash.VHDX) { v.After = others(9, 0x10, 30) })
+	disk := label.Binding{UUID: vhdxUUID, Size: 3 << 30}
+	fresh := &pages{page: map[int64][]byte{}}
+	_, _ = fresh.WriteAt(image, 0)
+	labelled := fresh.clone()
+	if err := errors.Join(crash.Set(labelled, crash.Small(t, disk, 1)), crash.Set(labelled, crash.Small(t, disk, 2))); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		before *pages
+		plan   func(diskimage.Reader) (*diskimage.Edit, error)
+	}{
+		"first": {fresh, func(r diskimage.Reader) (*diskimage.Edit, error) {
+			return diskimage.PlanSet(r, crash.Large(t, disk, 3))
+		}},
+		"change": {labelled, func(r diskimage.Reader) (*diskimage.Edit, error) {
+			return diskimage.PlanSet(r, crash.Large(t, disk, 3))
+		}},
+		"remove": {labelled, diskimage.PlanRemove},
+		"identity": {labelled, func(r diskimage.Reader) (*diskimage.Edit, error) {
+			return diskimage.Options{}.PlanIdentity(r, "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee")
+		}},
+	} {
+		e, err := c.plan(c.before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writes := 0
+		for _, s := range e.Steps {
+			writes += len(s.Writes)
+		}
+		for n := range writes {
+			s := &stuck{pages: c.before.clone(), left: n + 1}
+			if err := diskimage.Apply(s, e); err == nil {
+				t.Fatalf("%s: write %d of %d failed, and the edit did not", name, n+1, writes)
+			}
+			for at := range s.page {
+				if !bytes.Equal(s.page[at], append(c.before.page[at], make([]byte, 4096-len(c.before.page[at]))...)) {
+					t.Errorf("%s: write %d of %d failed: page %d is not what it was", name, n+1, writes, at)
+				}
+			}
+		}
+	}
+}
