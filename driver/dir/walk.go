@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"iter"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -12,12 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bounds of one folder's listing. A longer one is an error: nobody wants part of it taken for all.
 const (
-	listBlock   = 1 << 18       // bytes of names in one block: none is ever moved, so that growing costs no copy
-	maxListing  = 1 << 32       // bytes of names: what an entry can point to
 	direntHead  = 8 + 8 + 2 + 1 // linux_dirent64: inode, offset, length of the record, type; then the name, NUL
-	entryHead   = 2             // of an entry: type, length of the name
+	entryHead   = 2             // of an entry in a listing: type, length of the name
 	maxFileName = unix.NAME_MAX // of one name, in bytes
 	openFolder  = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC | unix.O_NONBLOCK
 )
@@ -49,8 +47,8 @@ func (w *walker) folder(path string, prefix []byte, flags int) bool {
 		return false
 	}
 	l.sort()
-	for i := range l.entries {
-		kind, name := l.entry(i)
+	for _, at := range l.entries() {
+		kind, name := l.at(at)
 		full := append(prefix, name...) //nolint:gocritic // prefix is kept, what is behind it is written anew each time
 		prefix = full[:len(prefix)]
 		if kind == unix.DT_DIR {
@@ -75,24 +73,22 @@ func (w *walker) take() *listing {
 
 // give keeps what is small: the names of one huge folder are not to stay for the rest of the walk.
 func (w *walker) give(l *listing) {
-	if len(l.blocks) <= 2 {
-		w.spare = append(w.spare, l)
+	names, starts := l.names.release(), l.starts.release()
+	if names || starts {
+		return
 	}
+	w.spare = append(w.spare, l)
 }
 
 // listing is the content of a folder: files and folders, nothing else.
 type listing struct {
-	blocks  [][]byte // type, length and name of each entry, one behind the other
-	filling int      // the block that the next entry goes to, if it has room
-	entries []uint32 // where each begins: block * listBlock + offset
+	names  region // type, length and name of each entry, one behind the other
+	starts region // where each begins in names, as uint32
 }
 
 // read fills l with what the folder holds. What was read before an error counts.
 func (l *listing) read(path string, flags int, buf []byte) error {
-	for i := range l.blocks {
-		l.blocks[i] = l.blocks[i][:0]
-	}
-	l.entries, l.filling = l.entries[:0], 0
+	l.names.n, l.starts.n = 0, 0
 	var fd int
 	err := retry(func() (err error) {
 		fd, err = unix.Open(path, openFolder|flags, 0)
@@ -149,40 +145,35 @@ func (l *listing) addAll(fd int, records []byte) error {
 }
 
 func (l *listing) add(kind byte, name []byte) error {
-	need := entryHead + len(name)
 	if len(name) > maxFileName {
 		return unix.ENAMETOOLONG
 	}
-	if l.filling < len(l.blocks) && cap(l.blocks[l.filling])-len(l.blocks[l.filling]) < need {
-		l.filling++
-	}
-	if l.filling >= maxListing/listBlock {
+	at := uint64(l.names.n)
+	if at > math.MaxUint32 {
 		return errors.New("too many names for one folder")
 	}
-	if l.filling == len(l.blocks) {
-		size := listBlock
-		if l.filling == 0 {
-			size = 8 << 10 // most folders are small
-		}
-		l.blocks = append(l.blocks, make([]byte, 0, size))
+	b, err := l.names.extend(entryHead + len(name))
+	if err != nil {
+		return err
 	}
-	b := l.blocks[l.filling]
-	l.entries = append(l.entries, uint32(l.filling*listBlock+len(b)))
-	l.blocks[l.filling] = append(append(b, kind, byte(len(name))), name...)
+	b[0], b[1] = kind, byte(len(name))
+	copy(b[entryHead:], name)
+	if b, err = l.starts.extend(4); err != nil {
+		return err
+	}
+	binary.NativeEndian.PutUint32(b, uint32(at))
 	return nil
 }
 
-func (l *listing) entry(i int) (kind byte, name []byte) {
-	return l.at(l.entries[i])
-}
+func (l *listing) entries() []uint32 { return l.starts.uint32s() }
 
 func (l *listing) at(pos uint32) (kind byte, name []byte) {
-	b := l.blocks[pos/listBlock][pos%listBlock:]
+	b := l.names.b[pos:]
 	return b[0], b[entryHead : entryHead+int(b[1])]
 }
 
 func (l *listing) sort() {
-	slices.SortFunc(l.entries, func(a, b uint32) int {
+	slices.SortFunc(l.entries(), func(a, b uint32) int {
 		_, x := l.at(a)
 		_, y := l.at(b)
 		return bytes.Compare(x, y)
