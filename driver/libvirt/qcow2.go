@@ -119,7 +119,10 @@ func (h *host) backingChain(ctx context.Context, pools []poolInfo, file string) 
 		if pool == nil || !pool.files() || path.Dir(path.Clean(file)) != pool.path {
 			return chain, nil
 		}
-		v, err := h.lookup(ctx, pool.name, path.Base(file))
+		v, err := h.volume(ctx, pool.name, path.Base(file)) // Observe has refreshed the pool
+		if fleetNotFound(err) {
+			return chain, nil
+		}
 		if err != nil || v.backing == "" {
 			return chain, err
 		}
