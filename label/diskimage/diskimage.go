@@ -67,7 +67,7 @@ func (i *Info) Binding() label.Binding { return label.Binding{UUID: i.UUID, Size
 type Parent struct {
 	Ref    string // as written: a path, relative to the image's folder or not, or a qcow2 "json:" or protocol reference
 	Format Format // declared, such as by qcow2's backing format; empty: not said
-	UUID   string // identity of the parent where the format says it (VDI, VHD, VHDX); empty: not said
+	UUID   string // of the parent where the format says it: identity (VDI, VHD), or VHDX DataWriteGuid, which is no identity; empty: not said
 }
 
 // Exists reports whether there is a parent at all.
