@@ -101,8 +101,8 @@ func (s *source) planRemoveBeside(info *Info) (*Edit, error) {
 	return e, nil
 }
 
-// mirror adds to e the attributes that show the label beside the image, or takes them away. Where the file system has
-// none there is nothing to do.
+// mirror adds to e the attributes that show the label beside the image, or takes them away. One that cannot be read, such as where
+// the file system has none, is left alone: a copy is no reason to refuse. Where it is the label itself readBeside has refused.
 func mirror(s *source, e *Edit) error {
 	b, ok := s.r.(Beside)
 	if !ok {
@@ -124,13 +124,7 @@ func mirror(s *source, e *Edit) error {
 			continue // there it is the label itself
 		}
 		old, err := b.Attribute(name)
-		if errors.Is(err, errors.ErrUnsupported) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("plan label: %w", err)
-		}
-		if !bytes.Equal(old, want[name]) {
+		if err == nil && !bytes.Equal(old, want[name]) {
 			e.Beside = append(e.Beside, BesideChange{Attribute: name, Old: old, New: want[name], Optional: true})
 		}
 	}

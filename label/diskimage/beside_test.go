@@ -176,6 +176,19 @@ func TestRawFails(t *testing.T) {
 	}
 }
 
+// TestMirrorFails: an attribute that cannot be read keeps nobody from a label that does not need it.
+func TestMirrorFails(t *testing.T) {
+	t.Parallel()
+	m := &besideMem{Mem: *mem(stream()), noAttributes: errors.New("too long")}
+	if err := crash.Set(m, crash.Small(t, binding(t, m.Data), 1)); err != nil {
+		t.Errorf("vmdk: %v", err)
+	}
+	m = &besideMem{Mem: *mem(rawImage()), noAttributes: errors.New("too long")}
+	if err := crash.Set(m, crash.Small(t, label.Binding{Size: 1 << 16}, 1)); err == nil || !strings.Contains(err.Error(), "too long") {
+		t.Errorf("raw: %v", err)
+	}
+}
+
 // TestRawResized: the size is all that binds the label of a raw image.
 func TestRawResized(t *testing.T) {
 	t.Parallel()

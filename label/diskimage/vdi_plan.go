@@ -53,8 +53,9 @@ func (e *Edit) write(at int64, data []byte) {
 	e.Steps = append(e.Steps, Step{Writes: []Write{{Offset: at, Data: data}}})
 }
 
-// setSlot writes the slot that does not count, then the comment. Whatever reaches the disk of a slot begins with the frame's
-// magic, so that remains are known for ours: into an empty one the first sector goes alone.
+// setSlot writes the slot that does not count, then the comment. Into a slot without a valid frame the first sector goes alone: so
+// whatever reaches the disk begins with the magic and is known for ours, and a part of the new frame that is like one of an older,
+// torn frame does not make that whole.
 func (img *vdiImage) setSlot(frame label.Frame, short string) (*Edit, error) {
 	encoded, err := frame.Encode()
 	if err != nil {
@@ -68,7 +69,7 @@ func (img *vdiImage) setSlot(frame label.Frame, short string) (*Edit, error) {
 	}
 	content := make([]byte, vdiSlot)
 	copy(content, encoded)
-	if to.empty && len(encoded) > sectorSize {
+	if to.frame == nil && len(encoded) > sectorSize {
 		e.write(to.at, content[:sectorSize])
 	}
 	e.write(to.at, content)

@@ -2,9 +2,11 @@ package diskimage
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/berth-project/berth/label"
@@ -97,6 +99,14 @@ func (f *vhdFooter) change(e *Edit, at int, data []byte) {
 	}
 }
 
+// serial is that of the copy's label; 0: none.
+func (f *vhdFooter) serial() uint32 {
+	if f.frame == nil {
+		return 0
+	}
+	return f.frame.Serial
+}
+
 func (vhd) planRemove(s *source) (*Edit, error) {
 	img, err := openVHD(s)
 	if err != nil {
@@ -112,6 +122,8 @@ func (vhd) planRemove(s *source) (*Edit, error) {
 		return nil, err
 	}
 	e := img.newEdit()
+	// After a power cut one copy may hold an older label, which must not show: it goes first.
+	slices.SortStableFunc(img.copies, func(a, b vhdFooter) int { return cmp.Compare(a.serial(), b.serial()) })
 	for i := range img.copies {
 		if f := &img.copies[i]; bytes.HasPrefix(f.data[vhdLabelAt:], []byte("BLB1")) {
 			f.change(e, vhdLabelAt, make([]byte, vhdRoom))
