@@ -56,6 +56,8 @@ type looked struct {
 	other   bool  // no image of ours, or nothing that a label could be in
 	vanish  bool  // it was gone when it was looked at
 	err     error // of the walk: a folder that cannot be read
+	// more are the disks of an appliance, in the order of their names; the rest then says nothing.
+	more []looked
 }
 
 // disks walks the folder and hands what it finds to the merge.
@@ -83,6 +85,14 @@ func (w *folderAudit) disks(ctx context.Context, m *audit.Merge, sp *spool) erro
 }
 
 func (w *folderAudit) take(l *looked, m *audit.Merge, sp *spool) error {
+	if len(l.more) > 0 {
+		for i := range l.more {
+			if err := w.take(&l.more[i], m, sp); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	name := strings.TrimPrefix(l.path, w.prefix)
 	switch {
 	case l.vanish:
@@ -110,9 +120,15 @@ func (w *folderAudit) look(e entry) looked {
 		return l
 	}
 	o, done := w.sel.checkExtent(e)
+	if !done {
+		o, done = w.sel.checkAudited(e)
+	}
 	var img *image
 	if !done {
 		img, o = readImage(e)
+	}
+	if errors.Is(o.err, errAppliance) {
+		return w.lookAppliance(e)
 	}
 	o.line.Path = e.path
 	l.line = o.line

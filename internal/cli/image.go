@@ -168,11 +168,11 @@ func openImage(e entry) (img *image, o outcome) {
 		closeQuietly(f)
 		return nil, o
 	}
-	if e.found && info.Format == diskimage.FormatRaw && e.opts.Format == "" && frame == nil && !info.Damaged {
-		defer closeQuietly(f)
-		if ovf.Detect(f) != "" {
-			return nil, outcome{err: errAppliance}
-		}
+	if isRaw := info.Format == diskimage.FormatRaw && e.opts.Format == "" && frame == nil && !info.Damaged; isRaw && ovf.Detect(f) != "" {
+		closeQuietly(f)
+		return nil, outcome{err: errAppliance}
+	} else if isRaw && e.found {
+		closeQuietly(f)
 		return nil, outcome{skip: true, note: "no label, and anything at all can look raw"}
 	}
 	o.line.describe(frame, info)
@@ -203,7 +203,7 @@ func notOpened(e entry, err error) outcome {
 
 // failedImage is the outcome for an image that could not be read.
 func failedImage(e entry, f diskimage.Reader, err error) outcome {
-	if e.found && errors.Is(err, diskimage.ErrNotImage) && ovf.Detect(f) != "" {
+	if errors.Is(err, diskimage.ErrNotImage) && ovf.Detect(f) != "" {
 		return outcome{err: errAppliance}
 	}
 	if passOver(e, err) {

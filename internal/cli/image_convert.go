@@ -183,6 +183,9 @@ func (a *app) convertImage(ctx context.Context, ic *imageConverter, src, dst str
 	if err := wholeImage(src); err != nil {
 		return err
 	}
+	if ic.sourceFormat == "" && applianceFormat(src) != "" {
+		return fmt.Errorf("convert %s: %w", src, errAppliance)
+	}
 	res, err := a.runConvert(ctx, ic, src)
 	if err != nil {
 		return transferError("convert", src, err)
