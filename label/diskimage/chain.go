@@ -14,7 +14,7 @@ const MaxChain = 64
 
 // ErrChain says that a parent cannot be followed: not there, not allowed, not an image, a loop, or too deep. That an ancestor
 // has no label is then not known.
-var ErrChain = errors.New("broken chain of parents")
+var ErrChain = errors.New("broken chain")
 
 // Link is an open image of a chain. Nearest closes a Reader that is an io.Closer, but never the top one's.
 type Link struct {

@@ -270,6 +270,26 @@ func TestQcow2Odd(t *testing.T) {
 	}
 }
 
+// TestQcow2Contradiction: a table in the first cluster, or a file that ends in it, could be hit by a label.
+func TestQcow2Contradiction(t *testing.T) {
+	t.Parallel()
+	usual := usualQcow2().bytes()
+	for name, data := range map[string][]byte{
+		"L1 table":       patched(usual, map[int]uint64{40: 1 << 12}),
+		"refcount table": patched(usual, map[int]uint64{48: 1<<16 - 8}),
+		"snapshots":      patched(usual, map[int]uint64{64: 1}),
+		"end of file":    usual[:1<<15],
+	} {
+		m := mem(data)
+		if _, _, err := diskimage.ReadLabel(m); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := crash.Set(m, crash.Small(t, label.Binding{Size: 3 << 20}, 1)); !errors.Is(err, diskimage.ErrCorrupt) || m.Writes > 0 {
+			t.Errorf("%s: %v after %d writes", name, err, m.Writes)
+		}
+	}
+}
+
 // TestQcow2Apart: another tool's extension between the slots cannot be moved; they stay, empty, and are used again.
 func TestQcow2Apart(t *testing.T) {
 	t.Parallel()
