@@ -51,6 +51,14 @@ func holdShared(f *os.File) error {
 	return nil
 }
 
+// release unlocks before the file is closed: a process that is being forked at this moment has the same file description open
+// until it executes, and would keep the lock for as long.
+func release(f *os.File) {
+	lk := unix.Flock_t{Type: unix.F_UNLCK, Whence: io.SeekStart}
+	_ = retry(func() error { return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lk) }) // closing does it too, later
+	_ = f.Close()                                                                     // it was only read
+}
+
 func inUse(f *os.File, who string) error {
 	return &dir.LockedError{Path: f.Name(), Reason: "in use: " + who}
 }

@@ -63,7 +63,7 @@ func openSource(path string, declared diskimage.Format, chain bool, roots []stri
 
 func (s *source) close() {
 	for _, f := range s.held {
-		_ = f.Close() // it was only read
+		release(f)
 	}
 }
 
@@ -184,7 +184,7 @@ func (s *source) hold(path, id string) error {
 		err = holdShared(f)
 	}
 	if err != nil {
-		_ = f.Close()
+		release(f)
 		return err
 	}
 	s.held = append(s.held, f)
