@@ -332,6 +332,34 @@ func TestSidecarReadOnly(t *testing.T) {
 	}
 }
 
+// TestSidecarFullDisk: no room for the sidecar leaves the old label, and nothing else.
+func TestSidecarFullDisk(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	if err := unix.Mount("none", folder, "tmpfs", 0, "size=256k"); errors.Is(err, unix.EPERM) {
+		t.Skip("only root can mount a small disk")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Unmount(folder, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	}()
+	path := rawImage(t, filepath.Join(folder, "vm-db.img"))
+	fill(t, filepath.Join(folder, "fill"))
+	if err := setSmall(t, path, 1); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("error %v, expected no space", err)
+	}
+	entries, err := os.ReadDir(folder)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("%v in the folder (%v), expected the image and what fills the disk", entries, err)
+	}
+	if got, _ := serialOf(t, path); got != 0 {
+		t.Errorf("label %d, expected none", got)
+	}
+}
+
 // inodeFlags gives the flags of an inode, and sets them when they are not zero.
 func inodeFlags(path string, set uint32) (uint32, error) {
 	d, err := os.Open(path)
