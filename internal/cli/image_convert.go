@@ -255,6 +255,9 @@ func (a *app) showMade(src, dst string, res *convert.Result) {
 	if a.json {
 		_ = a.jsonLine(l) // kept by the buffer
 	}
+	if res.Snapshots > 0 {
+		a.note("%s: %d internal snapshots stay behind; the destination has the present state", src, res.Snapshots)
+	}
 	switch res.Fate {
 	case convert.FateNone:
 		a.detail("%s: no label, as the source", dst)
@@ -288,6 +291,8 @@ func transferError(verb, src string, err error) error {
 		code = codeInput
 	case errors.As(err, &size):
 		code, hint = codeRefused, "--key signs it anew for the destination"
+	case errors.Is(err, convert.ErrSnapshots):
+		code, hint = codeRefused, "convert it without --remove-source"
 	case errors.Is(err, convert.ErrReference):
 		code, hint = codeRefused, "copy it into the same folder, or make one image of the chain: berth image convert"
 	case errors.As(err, &locked):

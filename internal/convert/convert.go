@@ -46,6 +46,9 @@ func Convert(ctx context.Context, r Request) (_ *Result, err error) {
 	if r.Keep && len(c.src.chain) == 1 {
 		return nil, fmt.Errorf("%w: %s is no overlay", ErrKeep, r.Source)
 	}
+	if n := c.src.top().states; n > 0 && r.RemoveSource {
+		return nil, fmt.Errorf("%w: %s has %d", ErrSnapshots, r.Source, n)
+	}
 	frame, owner := c.src.label(!r.Keep)
 	c.frame, c.owner = frame, &c.src.chain[owner]
 	if c.stage, err = newStage(r.Destination, r.Force, c.src.files()); err != nil {
@@ -75,7 +78,7 @@ func (c *conversion) run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	res := &Result{Source: c.src.top().info, Fate: FateNone}
+	res := &Result{Source: c.src.top().info, Fate: FateNone, Snapshots: c.src.top().states}
 	if c.frame != nil {
 		if err := c.unchanged(); err != nil {
 			return nil, err

@@ -66,6 +66,8 @@ type Result struct {
 	Fate  Fate
 	// From is the file that the label was found in: the source, or the ancestor that it inherits from.
 	From string
+	// Snapshots is how many internal snapshots the source has; the destination has its present state alone.
+	Snapshots int
 	// Files are the paths of what was made: the image first, then its parts and its sidecar.
 	Files []string
 }
@@ -82,6 +84,8 @@ var (
 	ErrReference = errors.New("relative reference to a backing image")
 	// ErrKeep says: the destination cannot be an overlay.
 	ErrKeep = errors.New("chain cannot be kept")
+	// ErrSnapshots says: the source has internal snapshots, which would be lost with it.
+	ErrSnapshots = errors.New("internal snapshots would be lost")
 	// ErrRequest says: the request makes no sense.
 	ErrRequest = errors.New("bad request")
 	// ErrDiffers says: the destination does not hold what the source holds.

@@ -24,6 +24,7 @@ type member struct {
 	info   *diskimage.Info
 	frame  *label.Frame // its own; nil: none
 	parts  []string     // paths of the files that it consists of besides path
+	states int          // internal snapshots, which no conversion carries
 }
 
 // source is the image to read, and what lies under it.
@@ -149,7 +150,7 @@ func (s *source) add(link diskimage.Link, path string, declared diskimage.Format
 		return nil, fmt.Errorf("read label of %s: %w", path, diskimage.ErrDamaged)
 	}
 	m := member{path: path, format: info.Format, info: info, frame: frame}
-	if err := dataFile(link.Reader, info); err != nil {
+	if m.states, err = qcow2Header(link.Reader, info); err != nil {
 		return nil, fmt.Errorf("read image %s: %w", path, err)
 	}
 	if err := s.hold(path, link.ID); err != nil {
@@ -191,26 +192,27 @@ func (s *source) hold(path, id string) error {
 	return nil
 }
 
-// incompatDataFile is the qcow2 feature "external data file": bit 2 of the incompatible features, which are at byte 72 of a
-// version 3 header (QEMU docs/interop/qcow2.txt, "Header").
+// Of a qcow2 header (QEMU docs/interop/qcow2.txt, "Header"): the number of internal snapshots, and of version 3 the incompatible
+// features, of which bit 2 is "external data file".
 const (
+	snapshotsAt      = 60
 	incompatAt       = 72
 	incompatDataFile = 1 << 2
 )
 
-// dataFile refuses an image whose data are in another file, which could be any.
-func dataFile(r diskimage.Reader, info *diskimage.Info) error {
+// qcow2Header counts the internal snapshots, and refuses an image whose data are in another file, which could be any.
+func qcow2Header(r diskimage.Reader, info *diskimage.Info) (snapshots int, err error) {
 	if info.Format != diskimage.FormatQcow2 {
-		return nil
+		return 0, nil
 	}
 	var b [incompatAt + 8]byte
 	if _, err := r.ReadAt(b[:], 0); err != nil && !errors.Is(err, io.EOF) {
-		return err
+		return 0, err
 	}
 	if binary.BigEndian.Uint32(b[4:]) >= 3 && binary.BigEndian.Uint64(b[incompatAt:])&incompatDataFile != 0 {
-		return fmt.Errorf("%w: its data are in another file; 'qemu-img convert' can bring them together", diskimage.ErrUnsupported)
+		return 0, fmt.Errorf("%w: its data are in another file; 'qemu-img convert' can bring them together", diskimage.ErrUnsupported)
 	}
-	return nil
+	return int(binary.BigEndian.Uint32(b[snapshotsAt:])), nil
 }
 
 // partsOf are the files that the descriptor at path names, none of which may lie outside its folder. QEMU opens whatever is
