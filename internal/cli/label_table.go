@@ -250,6 +250,6 @@ func (a *app) showChange(o *outcome) {
 	case a.json:
 		_ = a.jsonLine(o.line)
 	case o.line.DryRun:
-		a.printf("%s: %s\n", a.fileName(o.line.Path), o.note)
+		a.printf("%s: %s\n", a.fileName(o.line.name()), o.note)
 	}
 }

@@ -79,12 +79,16 @@ func ParseDescriptor(text []byte) (*Descriptor, error) {
 	return p.d, p.finish()
 }
 
-// DiskFiles are the names of the files of its disks, in order.
+// DiskFiles are the names of the files of its disks, in order; one with percent signs in both of its meanings.
 func (d *Descriptor) DiskFiles() []string {
 	var names []string
 	for i := range d.disks {
-		if d.disks[i].href != "" {
-			names = append(names, d.disks[i].href)
+		href := d.disks[i].href
+		if href != "" {
+			names = append(names, href)
+		}
+		if plain := unescape(href); plain != href {
+			names = append(names, plain)
 		}
 	}
 	return names

@@ -213,6 +213,10 @@ func (p *Package) readDisk(dd *descriptorDisk) (*Disk, error) {
 
 func (p *Package) readInside(d *Disk) (damaged bool, err error) {
 	r, err := p.src.Open(d.File)
+	if name := unescape(d.File); errors.Is(err, ErrNoFile) && name != d.File && checkHref(name) == nil {
+		d.File = name
+		r, err = p.src.Open(name)
+	}
 	if err != nil {
 		return false, fmt.Errorf("open %s: %w", clip(d.File), err)
 	}

@@ -383,6 +383,37 @@ func TestGrow(t *testing.T) {
 	}
 }
 
+// TestEscapedNames: a reference is a URI, or the name as it is; neither leads out.
+func TestEscapedNames(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		href, file string
+		ok         bool
+	}{
+		{"my%20disk.vmdk", "my disk.vmdk", true}, {"100%.vmdk", "100%.vmdk", true}, {"a%2", "a%2", true}, {"%41%zz", "A%zz", true},
+		{"my%20disk.vmdk", "my%20disk.vmdk", true}, {"%2e%2e%2fx.vmdk", "../x.vmdk", false},
+	} {
+		disk := vmDisk("vmdisk1", tt.href)
+		files := build.Package(build.Ovftool, crypto.SHA256, []build.Disk{disk})
+		files[2].Name = tt.file
+		files[1].Content = build.Manifest(build.Ovftool, crypto.SHA256, files[0], files[2])
+		ova, err := build.OVA(tar.FormatPAX, files)
+		if err != nil {
+			continue // no archive can have it
+		}
+		if !tt.ok {
+			if _, _, err := OpenArchive(mem(ova)); !errors.Is(err, ErrNoFile) {
+				t.Errorf("%s as %q: error %v, expected ErrNoFile", tt.href, tt.file, err)
+			}
+			continue
+		}
+		one, err := change(t, ova, nil, setAll(t, 1, "gold"))
+		must(t, one, err)
+		_, a := openPackage(t, one)
+		checkManifest(t, a, crypto.SHA256, build.Ovftool)
+	}
+}
+
 // TestMissingFile: a package whose disk is not there is not complete.
 func TestMissingFile(t *testing.T) {
 	t.Parallel()

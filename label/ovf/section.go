@@ -2,6 +2,7 @@ package ovf
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -183,6 +184,23 @@ func checkHref(href string) error {
 		return fmt.Errorf("%w: the file reference %q is no name inside the package", diskimage.ErrCorrupt, clip(href))
 	}
 	return nil
+}
+
+// unescape decodes the percent signs of a URI reference (RFC 3986, 2.1). DSP0243 wants them; most writers leave names as
+// they are.
+func unescape(href string) string {
+	out := make([]byte, 0, len(href))
+	for i := 0; i < len(href); i++ {
+		if href[i] == '%' && i+2 < len(href) {
+			if b, err := hex.DecodeString(href[i+1 : i+3]); err == nil {
+				out = append(out, b[0])
+				i += 2
+				continue
+			}
+		}
+		out = append(out, href[i])
+	}
+	return string(out)
 }
 
 func isDescriptorName(name string) bool { return strings.HasSuffix(strings.ToLower(name), ".ovf") }
