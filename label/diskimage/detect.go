@@ -42,23 +42,35 @@ func (o Options) find(r Reader) (codec, *source, error) {
 		return nil, nil, err
 	}
 	s.opts = o
-	for _, c := range codecs() {
-		if o.Format == FormatRaw && c.format() != FormatRaw {
-			continue
-		}
-		ok, err := c.detect(s)
-		if err != nil {
+	c, err := s.codec(func(f Format) bool { return o.Format == "" || f == o.Format })
+	switch {
+	case err != nil || c != nil:
+		return c, s, err
+	case o.Format == FormatRaw && s.size > 0: // any length will do for what is said to be raw
+		return raw{}, s, nil
+	case o.Format != "" && o.Format != FormatRaw:
+		if c, err = s.codec(func(Format) bool { return true }); err != nil {
 			return nil, nil, err
 		}
-		ok = ok || o.Format == FormatRaw && s.size > 0 // any length will do for what is said to be raw
-		switch {
-		case ok && o.Format != "" && c.format() != o.Format:
+		if c != nil {
 			return nil, nil, fmt.Errorf("detect format: %w: declared as %s, it is %s", ErrCorrupt, o.Format, c.format())
-		case ok:
-			return c, s, nil
 		}
 	}
 	return nil, nil, fmt.Errorf("detect format: %w", ErrNotImage)
+}
+
+// codec is the first of those asked for that knows the image; nil: none. A format that is declared is the only one to be asked: the
+// first sector of a fixed VHD, too, is the guest's, who may write there what another format begins with.
+func (s *source) codec(asked func(Format) bool) (codec, error) {
+	for _, c := range codecs() {
+		if !asked(c.format()) {
+			continue
+		}
+		if ok, err := c.detect(s); ok || err != nil {
+			return c, err
+		}
+	}
+	return nil, nil //nolint:nilnil // no codec and no fault
 }
 
 // Detect names the format by content alone. ErrNotImage: none of them.
