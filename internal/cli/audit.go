@@ -123,6 +123,8 @@ func (au *auditor) check(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) > 0 && (au.pool != "" || au.from != ""):
 		return usagef("--pool and --from are for an audit of the fleet, which has no folder as argument")
+	case f.Lookup("policy").Changed:
+		return usagef("--policy: an audit does not ask what a label's level comes to")
 	case au.noRecord && (au.accept || au.resetRecord):
 		return usagef("--no-record excludes --accept and --reset-record, which change the record")
 	}
@@ -140,7 +142,7 @@ func (a *app) auditScopes(ctx context.Context, au *auditor, v *verification, sel
 		}
 		return []*scope{s}, nil
 	}
-	if err := v.load(a); err != nil {
+	if err := v.load(a, true); err != nil {
 		return nil, err
 	}
 	var scopes []*scope

@@ -25,8 +25,13 @@ func (v *verification) flags(cmd *cobra.Command) {
 	f.StringVar(&v.policy, "policy", "", "use the service levels in `FILE` (default: the configuration's, or the built-in ones)")
 }
 
-// load reads what the flags name. The configuration is read only when it has to be.
-func (v *verification) load(a *app) error {
+// load reads what the flags name. The configuration is read only when it has to be. An audit has no use for the policy.
+func (v *verification) load(a *app, audit bool) error {
+	if audit {
+		var err error
+		v.file, err = a.verifyTrust(v.trust, v.config)
+		return err
+	}
 	var c *config
 	need := v.trust == "" && a.env.Getenv("BERTH_TRUST") == "" || v.policy == ""
 	if need && a.findConfig(v.config) != "" {
@@ -70,7 +75,7 @@ were when they were last seen, that are gone, and that are on two disks. What it
 			if err := chain.check(); err != nil {
 				return err
 			}
-			if err := v.load(a); err != nil {
+			if err := v.load(a, false); err != nil {
 				return err
 			}
 			t, err := a.eachImage(cmd.Context(), &sel, "verify label", func(e entry) outcome { return a.verifyLabel(&v, &chain, e) }, a.showVerified)
