@@ -82,7 +82,19 @@ first. --remove-source makes a conversion of a local image a move.`,
 	f.BoolVar(&ic.request.Verify, "verify", false, "compare the disks' content when the conversion is done")
 	f.BoolVar(&ic.request.RemoveSource, "remove-source", false, "remove SRC when DST was compared with it, has its name and its label")
 	f.BoolVarP(&ic.request.Force, "force", "f", false, "replace DST when it is there")
+	completeWords(cmd, map[string][]string{
+		"output-format": {"vmdk", "qcow2", "vhdx", "vdi", "vhd", "raw"},
+		"source-format": {"vmdk", "qcow2", "vhdx", "vdi", "vhd", "raw"},
+		"chain":         {"flatten", "keep"},
+	})
 	return cmd
+}
+
+// completeWords lets a shell complete the values of flags.
+func completeWords(cmd *cobra.Command, flags map[string][]string) {
+	for name, all := range flags {
+		_ = cmd.RegisterFlagCompletionFunc(name, words(all...)) // fails for a flag that is not there alone
+	}
 }
 
 // imageFormat reads the name of a format, ours or QEMU's.
