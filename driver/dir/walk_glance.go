@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// glanceHead is the room for the first read of an image. It is no less than what diskimage reads first.
-const glanceHead = 12 << 10
+// glanceRoom is what is lent for the reads of one image: 12 KiB for the first, and 36 for those of a VHDX.
+const glanceRoom = 48 << 10
 
 // Glance opens one image after another for a short look: four calls of the kernel and no allocation an image. It has the
 // shapes of diskimage.Reader, Beside and Lender. It is for one goroutine.
@@ -18,7 +18,7 @@ type Glance struct {
 	fd   int
 	size int64
 	have int // bytes at the begin of head that are the file's begin
-	head [glanceHead]byte
+	head [glanceRoom]byte
 }
 
 // Open opens a file that Walk yielded. Nothing but a regular file with content is opened for long, and no symbolic link.
@@ -54,8 +54,11 @@ func (g *Glance) Close() error {
 // Size is the length of the file in bytes when it was opened.
 func (g *Glance) Size() int64 { return g.size }
 
-// Lend gives the buffer for the first read (diskimage.Lender).
+// Lend gives the buffer for the reads of the image that is open (diskimage.Lender).
 func (g *Glance) Lend() []byte { return g.head[:] }
+
+// Head is the begin of the image that is open, as far as it was read into the buffer.
+func (g *Glance) Head() []byte { return g.head[:g.have] }
 
 // ReadAt reads as io.ReaderAt says. What was read into the buffer lent is not read twice.
 func (g *Glance) ReadAt(p []byte, off int64) (int, error) {

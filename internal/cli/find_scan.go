@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bytes"
+	"errors"
 	"runtime"
 	"sync"
 
@@ -12,6 +14,9 @@ import (
 // scanJobs is how many images find reads at a time. A disk gives most with many reads under way; from the page cache more
 // than there are processors does no harm.
 func scanJobs() int { return max(32, min(2*runtime.GOMAXPROCS(0), 64)) }
+
+// scanGC is how much garbage a scan makes, in per cent of what it needs, before it is collected: it needs little, and is to take little.
+const scanGC = 50
 
 // scanner reads the labels of very many images.
 type scanner struct {
@@ -44,10 +49,13 @@ func (s *scanner) look(e entry) outcome {
 	defer closeQuietly(g)
 	frame, info, err := diskimage.ReadLabel(g)
 	if err != nil {
+		if errors.Is(err, diskimage.ErrNotImage) && !maybeAppliance(g.Head()) {
+			return outcome{skip: true, note: err.Error()}
+		}
 		return failedImage(e, g, err)
 	}
 	if info.Format == diskimage.FormatRaw && frame == nil && !info.Damaged {
-		if ovf.Detect(g) != "" {
+		if maybeAppliance(g.Head()) && ovf.Detect(g) != "" {
 			return outcome{err: errAppliance}
 		}
 		if !s.raw {
@@ -59,4 +67,13 @@ func (s *scanner) look(e entry) outcome {
 	o.line.Damaged = info.Damaged
 	s.chain.complete(&o, e.path, frame, info)
 	return o
+}
+
+// maybeAppliance rules out most of what is no tar archive and no XML by its first bytes, which were read already.
+func maybeAppliance(head []byte) bool {
+	const ustar = 257 // where a tar header has its magic
+	if len(head) > ustar && bytes.HasPrefix(head[ustar:], []byte("ustar")) {
+		return true
+	}
+	return len(head) > 0 && bytes.IndexByte([]byte("< \t\r\n\xef\xfe\xff"), head[0]) >= 0 // XML, white space, a byte order mark
 }

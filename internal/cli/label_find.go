@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"runtime/debug"
+
 	"github.com/berth-project/berth/label/diskimage"
 	"github.com/spf13/cobra"
 )
@@ -59,6 +61,7 @@ func (a *app) find(cmd *cobra.Command, fi *finder, args []string) error {
 	if err := a.checkFindOutput(cmd, fi); err != nil {
 		return err
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(scanGC))
 	ctx := cmd.Context()
 	matched := 0
 	show := func(l *imageLine) { a.printFound(l, fi.print0) }

@@ -18,10 +18,12 @@ type source struct {
 	opts Options
 	size int64
 	head []byte // the first headSize bytes, or all there are
+	lent []byte // what is left of the reader's buffer
 }
 
-// Lender is a Reader that lends a buffer for the first read of an image, which costs a scan of very many images an
-// allocation each otherwise. Nothing that ReadLabel gives refers to it. One that is too small is not used.
+// Lender is a Reader that lends a buffer for the reads of an image, which cost a scan of very many images an allocation each
+// otherwise. Nothing that ReadLabel gives refers to it. 12 KiB are for the first read, more for the others, as far as they go; one
+// that is too small is not used.
 type Lender interface {
 	Lend() []byte
 }
@@ -34,6 +36,8 @@ func newSource(r Reader) (*source, error) {
 	}
 	if len(b) < headSize {
 		b = make([]byte, min(headSize, max(s.size, 0)))
+	} else {
+		s.lent = b[headSize:]
 	}
 	head, err := s.fill(b[:min(headSize, max(s.size, 0))], 0)
 	if err != nil {
@@ -55,7 +59,13 @@ func (s *source) read(off int64, n int) ([]byte, error) {
 	if off < 0 || off >= s.size || n <= 0 {
 		return nil, nil
 	}
-	return s.fill(make([]byte, min(int64(n), s.size-off)), off)
+	size := min(int64(n), s.size-off)
+	if size > int64(len(s.lent)) {
+		return s.fill(make([]byte, size), off)
+	}
+	b := s.lent[:size:size]
+	s.lent = s.lent[size:]
+	return s.fill(b, off)
 }
 
 // fill gives what b could be filled with, fewer bytes at the end of the image.
