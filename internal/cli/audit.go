@@ -211,7 +211,11 @@ func (s *scope) begin(a *app, folder string) error {
 		}
 		return &cliError{code: codeFailed, err: err, hint: hint}
 	}
-	if s.result, err = replaceFile(s.record, 0o600); err != nil {
+	next := filepath.Join(folder, ".berth-"+strings.TrimSuffix(filepath.Base(s.record), ".jsonl")+".tmp")
+	if err = os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) { // a killed audit left it; who made it held the lock
+		return &cliError{code: codeFailed, err: fmt.Errorf("write record: %w", err), hint: hint}
+	}
+	if s.result, err = replaceBy(next, s.record, 0o600); err != nil {
 		return &cliError{code: codeFailed, err: fmt.Errorf("write record: %w", err), hint: hint}
 	}
 	s.writer, err = audit.NewWriter(s.result, s.id, a.env.Now())

@@ -64,14 +64,7 @@ type looked struct {
 func (w *folderAudit) disks(ctx context.Context, m *audit.Merge, sp *spool) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	m.Unseen = func(name string) bool {
-		for _, b := range w.blind {
-			if b == "" || name == b || strings.HasPrefix(name, b+"/") {
-				return true
-			}
-		}
-		return false
-	}
+	m.Unseen = w.unseen
 	sp.gone = func(name string) auditLine { return auditLine{imageLine: imageLine{Path: w.prefix + name}} }
 	var failed error
 	pipeline(ctx, w.sel.jobs, func(yield func(entry) bool) { w.app.walk(ctx, &w.sel, yield) }, w.look, func(l looked) {
@@ -82,6 +75,16 @@ func (w *folderAudit) disks(ctx context.Context, m *audit.Merge, sp *spool) erro
 		}
 	})
 	return failed
+}
+
+// unseen says of a recorded disk that it could not have been met.
+func (w *folderAudit) unseen(name string) bool {
+	for _, b := range w.blind {
+		if name == b || strings.HasPrefix(name, b+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *folderAudit) take(l *looked, m *audit.Merge, sp *spool) error {

@@ -197,7 +197,11 @@ func replaceFile(path string, mode os.FileMode) (*replacement, error) {
 		}
 		return &replacement{Writer: bufio.NewWriter(f), file: f}, nil
 	}
-	name := filepath.Join(filepath.Dir(path), fmt.Sprintf(".berth-%d-%d.tmp", os.Getpid(), rand.Uint64()))
+	return replaceBy(filepath.Join(filepath.Dir(path), fmt.Sprintf(".berth-%d-%d.tmp", os.Getpid(), rand.Uint64())), path, mode)
+}
+
+// replaceBy is replaceFile with the temporary name given, which must not be there.
+func replaceBy(name, path string, mode os.FileMode) (*replacement, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, bare(err))
