@@ -62,6 +62,9 @@ func ParseDescriptor(text []byte) (*Descriptor, error) {
 	if !utf8.Valid(text) {
 		return nil, fmt.Errorf("%w: the descriptor is not UTF-8", diskimage.ErrUnsupported)
 	}
+	if err := checkMarkup(text); err != nil {
+		return nil, err
+	}
 	p := &parser{d: &Descriptor{text: text, anchor: -1}, files: map[string]descriptorFile{}, labels: map[string]string{}}
 	if bytes.HasPrefix(text, []byte(bom)) {
 		p.base = len(bom)

@@ -107,28 +107,33 @@ func TestDescriptorRefused(t *testing.T) {
 		text string
 		want error
 	}{
-		"empty":              {"", diskimage.ErrCorrupt},
-		"other root":         {"<Envelope/>", diskimage.ErrCorrupt},
-		"two roots":          {good + strings.TrimPrefix(good, `<?xml version="1.0" encoding="UTF-8"?>`), diskimage.ErrCorrupt},
-		"cut off":            {good[:len(good)-20], diskimage.ErrCorrupt},
-		"document type":      {swap("<Envelope", "<!DOCTYPE x [<!ENTITY a 'b'>]><Envelope"), diskimage.ErrUnsupported},
-		"entity":             {swap("512 MB", "&a;"), diskimage.ErrCorrupt},
-		"UTF-16":             {"\xff\xfe<\x00", diskimage.ErrUnsupported},
-		"latin 1":            {swap("UTF-8", "ISO-8859-1"), diskimage.ErrCorrupt},
-		"deep":               {swap("<VirtualSystem ", deep+"<VirtualSystem "), diskimage.ErrCorrupt},
-		"long":               {good + strings.Repeat(" ", MaxDescriptor), diskimage.ErrUnsupported},
-		"parent folder":      {swap("vm-web-1.vmdk", "../vm-web-1.vmdk"), diskimage.ErrCorrupt},
-		"parent in between":  {swap("vm-web-1.vmdk", "a/../../b.vmdk"), diskimage.ErrCorrupt},
-		"absolute":           {swap("vm-web-1.vmdk", "/etc/passwd"), diskimage.ErrCorrupt},
-		"file URI":           {swap("vm-web-1.vmdk", "file:///etc/passwd"), diskimage.ErrCorrupt},
-		"backslash":          {swap("vm-web-1.vmdk", `..\x.vmdk`), diskimage.ErrCorrupt},
-		"empty href":         {swap("vm-web-1.vmdk", ""), diskimage.ErrCorrupt},
-		"same disk twice":    {swap("vmdisk2", "vmdisk1"), diskimage.ErrCorrupt},
-		"same file twice":    {swap(`ovf:id="file2"`, `ovf:id="file1"`), diskimage.ErrCorrupt},
-		"file not listed":    {swap(`ovf:fileRef="file2"`, `ovf:fileRef="file9"`), diskimage.ErrCorrupt},
-		"capacity":           {swap(`ovf:capacity="1048576"`, `ovf:capacity="-1"`), diskimage.ErrCorrupt},
-		"capacity too large": {swap(`ovf:capacity="1048576"`, `ovf:capacity="9" ovf:capacityAllocationUnits="byte * 2^60"`), diskimage.ErrCorrupt},
-		"units":              {swap(`ovf:capacity="1048576"`, `ovf:capacity="9" ovf:capacityAllocationUnits="byte * 2^"`), diskimage.ErrCorrupt},
+		"empty":               {"", diskimage.ErrCorrupt},
+		"other root":          {"<Envelope/>", diskimage.ErrCorrupt},
+		"two roots":           {good + strings.TrimPrefix(good, `<?xml version="1.0" encoding="UTF-8"?>`), diskimage.ErrCorrupt},
+		"cut off":             {good[:len(good)-20], diskimage.ErrCorrupt},
+		"document type":       {swap("<Envelope", "<!DOCTYPE x [<!ENTITY a 'b'>]><Envelope"), diskimage.ErrUnsupported},
+		"entity":              {swap("512 MB", "&a;"), diskimage.ErrCorrupt},
+		"UTF-16":              {"\xff\xfe<\x00", diskimage.ErrUnsupported},
+		"latin 1":             {swap("UTF-8", "ISO-8859-1"), diskimage.ErrCorrupt},
+		"deep":                {swap("<VirtualSystem ", deep+"<VirtualSystem "), diskimage.ErrCorrupt},
+		"long":                {good + strings.Repeat(" ", MaxDescriptor), diskimage.ErrUnsupported},
+		"a long tag":          {swap("<VirtualSystem ", "<VirtualSystem a='"+strings.Repeat("&lt;>", 20<<10)+"' "), diskimage.ErrUnsupported},
+		"many attributes":     {swap("<VirtualSystem ", "<VirtualSystem "+strings.Repeat("b='' ", 20<<10)), diskimage.ErrUnsupported},
+		"a tag without end":   {good + "<x" + strings.Repeat(" ", 70<<10), diskimage.ErrUnsupported},
+		"many tags":           {swap("<VirtualSystem ", strings.Repeat("<a/>", MaxTags)+"<VirtualSystem "), diskimage.ErrUnsupported},
+		"comment without end": {good + "<!-- ", diskimage.ErrCorrupt},
+		"parent folder":       {swap("vm-web-1.vmdk", "../vm-web-1.vmdk"), diskimage.ErrCorrupt},
+		"parent in between":   {swap("vm-web-1.vmdk", "a/../../b.vmdk"), diskimage.ErrCorrupt},
+		"absolute":            {swap("vm-web-1.vmdk", "/etc/passwd"), diskimage.ErrCorrupt},
+		"file URI":            {swap("vm-web-1.vmdk", "file:///etc/passwd"), diskimage.ErrCorrupt},
+		"backslash":           {swap("vm-web-1.vmdk", `..\x.vmdk`), diskimage.ErrCorrupt},
+		"empty href":          {swap("vm-web-1.vmdk", ""), diskimage.ErrCorrupt},
+		"same disk twice":     {swap("vmdisk2", "vmdisk1"), diskimage.ErrCorrupt},
+		"same file twice":     {swap(`ovf:id="file2"`, `ovf:id="file1"`), diskimage.ErrCorrupt},
+		"file not listed":     {swap(`ovf:fileRef="file2"`, `ovf:fileRef="file9"`), diskimage.ErrCorrupt},
+		"capacity":            {swap(`ovf:capacity="1048576"`, `ovf:capacity="-1"`), diskimage.ErrCorrupt},
+		"capacity too large":  {swap(`ovf:capacity="1048576"`, `ovf:capacity="9" ovf:capacityAllocationUnits="byte * 2^60"`), diskimage.ErrCorrupt},
+		"units":               {swap(`ovf:capacity="1048576"`, `ovf:capacity="9" ovf:capacityAllocationUnits="byte * 2^"`), diskimage.ErrCorrupt},
 		"long label": {swap("\n</Envelope>", "<b:LabelSection xmlns:b='"+Namespace+"'><b:Label>"+strings.Repeat("A", 20<<10)+
 			"</b:Label></b:LabelSection>\n</Envelope>"), diskimage.ErrCorrupt},
 	} {
@@ -195,6 +200,25 @@ func TestDetectDescriptor(t *testing.T) {
 	for _, text := range []string{"", "<", "<html/>", "<Envelope xmlns='urn:x'/>", "text <Envelope", strings.Repeat("<!-- -->", 4000)} {
 		if got := Detect(mem([]byte(text))); got != "" {
 			t.Errorf("%.20q: %q", text, got)
+		}
+	}
+}
+
+// TestLongText: only tags are short; a licence text, a comment or a CDATA section may be as long as the descriptor.
+func TestLongText(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("licence <> & 'text' ", 20<<10)
+	for _, text := range []string{"<!-- " + long + "-->", "<License><![CDATA[" + long + "]]></License>", "<?note " + long + "?>",
+		"<License>" + strings.NewReplacer("<", "&lt;", "&", "&amp;").Replace(long) + "</License>"} {
+		was := strings.Replace(string(build.Descriptor(build.Ovftool, twoDisks())), "\n</Envelope>", "\n"+text+"\n</Envelope>", 1)
+		d := parse(t, []byte(was))
+		labelled, err := d.withLabels(map[string]string{"vmdisk1": someLabel(t, 1)})
+		if err != nil {
+			t.Errorf("%.20s: %v", text, err)
+			continue
+		}
+		if back, err := parse(t, labelled).withLabels(nil); err != nil || string(back) != was {
+			t.Errorf("%.20s: not what it was: %v", text, err)
 		}
 	}
 }

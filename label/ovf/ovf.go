@@ -24,7 +24,9 @@ const (
 	MaxManifest   = 4 << 20  // bytes; of a certificate file too
 	MaxMembers    = 4096     // of an archive, and files that a descriptor refers to
 	MaxDisks      = 1024
-	MaxDepth      = 64 // of elements in a descriptor
+	MaxDepth      = 64       // of elements in a descriptor
+	MaxTags       = 1 << 18  // of a descriptor
+	MaxTag        = 64 << 10 // bytes of one tag, attributes included
 	maxName       = 1024
 )
 
