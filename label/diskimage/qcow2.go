@@ -42,6 +42,7 @@ type qcow2Image struct {
 	autoclear    uint64
 	compression  byte
 	tables       [3]uint64 // offsets of the L1 table, the refcount table and the snapshots
+	lengths      [3]uint32 // of those, in units of their own
 	named        bool      // there is an offset of a backing file name
 	name         span
 	extensions
@@ -112,7 +113,7 @@ func (img *qcow2Image) parseHeader() error {
 		return fmt.Errorf("read qcow2 header: %w: a virtual size of %d bytes", ErrCorrupt, size)
 	}
 	img.cluster = 1 << bits
-	img.tables = [3]uint64{u64(40), u64(48), u64(64)}
+	img.tables, img.lengths = [3]uint64{u64(40), u64(48), u64(64)}, [3]uint32{u32(36), u32(56), u32(60)}
 	if img.version == 3 {
 		length := u32(100)
 		if length < qcow2HeaderV3 || length > uint32(img.cluster) {
@@ -219,8 +220,8 @@ func (img *qcow2Image) writable() error {
 	case int64(img.cluster) > img.src.size:
 		return fmt.Errorf("plan label: %w: the file ends in the first cluster", ErrCorrupt)
 	}
-	for _, at := range img.tables {
-		if at != 0 && at < uint64(img.cluster) {
+	for i, at := range img.tables {
+		if at < uint64(img.cluster) && (at != 0 || img.lengths[i] > 0) { // QEMU takes 0 for an offset like any other
 			return fmt.Errorf("plan label: %w: a table lies at %d, in the header's cluster", ErrCorrupt, at)
 		}
 	}

@@ -278,6 +278,9 @@ func TestQcow2Contradiction(t *testing.T) {
 		"L1 table":       patched(usual, map[int]uint64{40: 1 << 12}),
 		"refcount table": patched(usual, map[int]uint64{48: 1<<16 - 8}),
 		"snapshots":      patched(usual, map[int]uint64{64: 1}),
+		"L1 at 0":        patched(usual, map[int]uint64{40: 0, 36: 1 << 32}),
+		"refcounts at 0": patched(usual, map[int]uint64{48: 0, 56: 1 << 32}),
+		"snapshots at 0": patched(usual, map[int]uint64{60: 1 << 32}),
 		"end of file":    usual[:1<<15],
 	} {
 		m := mem(data)
