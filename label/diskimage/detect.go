@@ -170,7 +170,3 @@ type magic struct {
 func (m magic) detect(s *source) (bool, error) {
 	return len(s.head) > m.offset && bytes.HasPrefix(s.head[m.offset:], []byte(m.bytes)), nil
 }
-
-func (m magic) unsupported() error {
-	return fmt.Errorf("read label: %w: %s images carry no label in this version", ErrUnsupported, m.name)
-}
