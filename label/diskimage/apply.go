@@ -28,13 +28,14 @@ func Apply(f File, e *Edit) error {
 	if err != nil {
 		return err
 	}
+	var before []Step
 	if !replaced {
-		if err := applySteps(f, e.Steps); err != nil {
+		if before, err = applySteps(f, e.Steps); err != nil {
 			return err
 		}
 	}
 	if err := applyBeside(f, e.Beside); err != nil {
-		return err
+		return errors.Join(err, takeBack(f, before, e.Size))
 	}
 	got, _, err := Options{Format: e.Format}.ReadLabel(f)
 	if err != nil {
@@ -66,30 +67,31 @@ func replace(f File, e *Edit) (bool, error) {
 	return true, nil
 }
 
-// applySteps takes back what was written when a write fails, as on a full disk: nobody then sees that we were there.
-func applySteps(f File, steps []Step) error {
+// applySteps gives what stood where the steps have written. It takes that back when a write fails, as on a full disk: nobody then
+// sees that we were there.
+func applySteps(f File, steps []Step) ([]Step, error) {
 	size := f.Size()
-	var before []Step // what stood where the steps so far have written
+	var before []Step
 	for i, s := range steps {
 		old, err := present(f, s)
 		if err != nil {
-			return fmt.Errorf("write label: step %d: %w", i+1, err)
+			return nil, fmt.Errorf("write label: step %d: %w", i+1, err)
 		}
 		before = append(before, old)
 		if err := write(f, s); err != nil {
 			err = fmt.Errorf("write label: step %d, %w", i+1, err)
-			return errors.Join(err, takeBack(f, before, size))
+			return nil, errors.Join(err, takeBack(f, before, size))
 		}
 		if err := f.Sync(); err != nil {
-			return fmt.Errorf("sync image: step %d: %w", i+1, err)
+			return nil, fmt.Errorf("sync image: step %d: %w", i+1, err)
 		}
 		for _, w := range s.Writes {
 			if err := expect(f, w); err != nil {
-				return fmt.Errorf("verify label: step %d: %w", i+1, err)
+				return nil, fmt.Errorf("verify label: step %d: %w", i+1, err)
 			}
 		}
 	}
-	return nil
+	return before, nil
 }
 
 func write(f File, s Step) error {

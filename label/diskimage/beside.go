@@ -81,24 +81,37 @@ func (s *source) planSetBeside(frame label.Frame, info *Info, present *label.Fra
 	return &Edit{Size: s.size, Want: &frame, Beside: []BesideChange{change}}, nil
 }
 
-// planRemoveBeside removes sidecar and attribute, damaged or not. The attribute goes with the mirror.
+// planRemoveBeside removes sidecar and attribute, damaged or not.
 func (s *source) planRemoveBeside(info *Info) (*Edit, error) {
 	if !info.HasLabel && !info.Damaged {
 		return nil, fmt.Errorf("plan removal: %w", ErrNoLabel)
 	}
 	e := &Edit{Size: s.size}
+	return e, s.dropBeside(e, info.Place)
+}
+
+// dropBeside lets e remove what lies beside the image; last what is in the place that counts, so that a removal cut off shows no
+// label older than the present one.
+func (s *source) dropBeside(e *Edit, counts Place) error {
 	b, ok := s.r.(Beside)
 	if !ok {
-		return nil, fmt.Errorf("plan removal: %w", ErrNoLabel)
+		return nil
 	}
-	old, err := b.Sidecar()
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return nil, fmt.Errorf("plan removal: read sidecar: %w", err)
+	changes := []BesideChange{{Attribute: AttributeLabel}, {}}
+	if counts == PlaceAttribute {
+		slices.Reverse(changes)
 	}
-	if old != nil {
-		e.Beside = append(e.Beside, BesideChange{Old: old})
+	for _, c := range changes {
+		var err error
+		if c.Old, err = c.get(b); errors.Is(err, errors.ErrUnsupported) || err == nil && c.Old == nil {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("plan removal: read %s: %w", c.name(), err)
+		}
+		e.Beside = append(e.Beside, c)
 	}
-	return e, nil
+	return nil
 }
 
 // mirror adds to e the attributes that show the label beside the image, or takes them away. One that cannot be read, such as where
@@ -148,7 +161,10 @@ func applyBeside(f File, changes []BesideChange) error {
 		}
 		if err != nil {
 			err = fmt.Errorf("write label %s: %w", c.name(), err)
-			for j := i - 1; j >= 0; j-- {
+			for j := i; j >= 0; j-- { // i too: it can be done and not be durable
+				if now, gerr := changes[j].get(b); gerr == nil && bytes.Equal(now, changes[j].Old) {
+					continue
+				}
 				if back := changes[j].set(b, changes[j].Old); back != nil && !errors.Is(back, errors.ErrUnsupported) {
 					err = errors.Join(err, fmt.Errorf("take back what was written: %w", back))
 				}

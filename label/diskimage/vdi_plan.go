@@ -124,7 +124,7 @@ func (vdi) planRemove(s *source) (*Edit, error) {
 		e.clear(last)
 	}
 	if !img.usable() {
-		if err := s.dropSidecar(e); err != nil {
+		if err := s.dropBeside(e, img.info.Place); err != nil {
 			return nil, err
 		}
 	}

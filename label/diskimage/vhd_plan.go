@@ -129,7 +129,7 @@ func (vhd) planRemove(s *source) (*Edit, error) {
 			f.change(e, vhdLabelAt, make([]byte, vhdRoom))
 		}
 	}
-	return e, s.dropSidecar(e)
+	return e, s.dropBeside(e, img.info.Place)
 }
 
 // planIdentity changes the unique id in every footer. The dynamic header has no part in it.

@@ -1,0 +1,78 @@
+package diskimage_test
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/berth-project/berth/label/diskimage"
+	"github.com/berth-project/berth/test/crash"
+)
+
+// TestRemoveBesideCut cuts the power in the removal of a label of which an older one is left in the other place, as a power cut
+// before has left it: the older one never shows.
+func TestRemoveBesideCut(t *testing.T) {
+	t.Parallel()
+	for name, data := range map[string][]byte{
+		"raw": rawImage(), "vhd": crash.VHDDynamic("", ""), "vdi with a comment": smallVDI(512, 1024, "our mail server"),
+	} {
+		disk := binding(t, data)
+		envelope := func(serial uint32) []byte {
+			b, err := crash.Small(t, disk, serial).Envelope()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		}
+		for _, at := range [][2]uint32{{5, 3}, {3, 5}, {5, 5}} { // sidecar, attribute
+			for left := 1; ; left++ {
+				m := &besideMem{Mem: *mem(data), sidecar: envelope(at[0]), left: left}
+				m.attributes = map[string][]byte{diskimage.AttributeLabel: envelope(at[1]), diskimage.AttributeLevel: []byte("gold")}
+				done := cut(t, func() error { return crash.Remove(m) })
+				frame, _, err := diskimage.ReadLabel(m)
+				if err != nil || frame != nil && (done || frame.Serial != 5) {
+					t.Errorf("%s, serials %v, cut before change %d: label %+v, %v", name, at, left, frame, err)
+				}
+				if done {
+					break
+				}
+			}
+		}
+	}
+}
+
+// TestBesideFails: when the change beside the image fails, that in the image is taken back, whether it sets a label or removes it.
+func TestBesideFails(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		data []byte
+		opts diskimage.Options
+	}{
+		"vhd footer":  {crash.VHDDynamic("", ""), diskimage.Options{VHDFooter: true}},
+		"vdi comment": {smallVDI(512, 1024, ""), diskimage.Options{}},
+	} {
+		disk := binding(t, c.data)
+		stale, err := crash.Small(t, disk, 1).Envelope()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &besideMem{Mem: *mem(c.data), sidecar: stale, sidecarFails: errors.New("read-only folder")}
+		e, err := c.opts.PlanSet(m, unsigned(t, disk, 2))
+		if err != nil || len(e.Steps) == 0 {
+			t.Fatalf("%s: %+v, %v", name, e, err)
+		}
+		if err := diskimage.Apply(m, e); err == nil || !strings.Contains(err.Error(), "read-only folder") || !bytes.Equal(m.Data, c.data) {
+			t.Errorf("%s: %v; the image has changed: %v", name, err, !bytes.Equal(m.Data, c.data))
+		}
+		m.sidecarFails = nil
+		if err := diskimage.Apply(m, e); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		m.sidecar, m.sidecarFails = stale, errors.New("read-only folder")
+		before := bytes.Clone(m.Data)
+		if err := crash.Remove(m); err == nil || !bytes.Equal(m.Data, before) {
+			t.Errorf("%s: remove: %v; the image has changed: %v", name, err, !bytes.Equal(m.Data, before))
+		}
+	}
+}
