@@ -50,6 +50,7 @@ It exits with 6 when no image has a label.`,
 		},
 	}
 	sel.flags(cmd, defaultJobs())
+	sel.formatFlag(cmd)
 	vms.flags(cmd)
 	chain.flags(cmd)
 	return cmd
