@@ -22,18 +22,27 @@ const (
 	maxLocator      = 4096 // bytes of a path that are looked at
 )
 
+// dynamicHeader is the header at an offset that a footer says.
+func (img *vhdImage) dynamicHeader(at int64) ([]byte, error) {
+	h, err := img.src.at(at, vhdDynSize)
+	if err != nil {
+		return nil, err
+	}
+	if len(h) < vhdDynSize || !bytes.HasPrefix(h, []byte(vhdDynMagic)) {
+		return nil, fmt.Errorf("read vhd header: %w: no dynamic header at %d", ErrCorrupt, at)
+	}
+	if got, want := binary.BigEndian.Uint32(h[vhdDynSumAt:]), vhdSum(h, vhdDynSumAt); got != want {
+		return nil, fmt.Errorf("read vhd header: %w: checksum %08x, expected %08x", ErrCorrupt, got, want)
+	}
+	return h, nil
+}
+
 // readParent fills Info.Parent from the dynamic header of a differencing disk. The relative path of a locator is what a file
 // that moved with its parent needs; the name in the header is often one alone, or an absolute path of Windows.
 func (img *vhdImage) readParent(at int64) error {
-	h, err := img.src.at(at, vhdDynSize)
+	h, err := img.dynamicHeader(at)
 	if err != nil {
 		return err
-	}
-	if len(h) < vhdDynSize || !bytes.HasPrefix(h, []byte(vhdDynMagic)) {
-		return fmt.Errorf("read vhd header: %w: no dynamic header at %d", ErrCorrupt, at)
-	}
-	if got, want := binary.BigEndian.Uint32(h[vhdDynSumAt:]), vhdSum(h, vhdDynSumAt); got != want {
-		return fmt.Errorf("read vhd header: %w: checksum %08x, expected %08x", ErrCorrupt, got, want)
 	}
 	p := &img.info.Parent
 	p.UUID, p.Format = plainUUID(h[vhdParentAt:]), FormatVHD

@@ -44,6 +44,9 @@ func (vhd) planSet(s *source, frame label.Frame) (*Edit, error) {
 	if err := img.alike(); err != nil {
 		return nil, err
 	}
+	if err := img.apart(); err != nil {
+		return nil, err
+	}
 	e := img.newEdit()
 	e.Want = &frame
 	for i := range img.copies {
