@@ -17,12 +17,13 @@ import (
 type labelImporter struct {
 	frame  label.Frame // of the envelope
 	signer label.Signer
-	trust  *label.TrustFile
+	verify verification
 	now    time.Time
 }
 
 func (a *app) labelImport() *cobra.Command {
-	var keyFlag, trustFlag, configFlag string
+	var keyFlag string
+	var v verification
 	var choice applianceChoice
 	cmd := &cobra.Command{
 		Use:   "import ENVELOPE IMAGE",
@@ -44,9 +45,10 @@ key. ENVELOPE is a file; - is standard input.`,
 			if li.frame, err = a.readEnvelope(args[0]); err != nil {
 				return err
 			}
-			if li.trust, err = a.verifyTrust(trustFlag, configFlag); err != nil {
+			if err := v.load(a, false); err != nil {
 				return err
 			}
+			li.verify = v
 			if keyFlag != "" {
 				if li.signer, err = a.openSigner(keyFlag); err != nil {
 					return err
@@ -64,8 +66,7 @@ key. ENVELOPE is a file; - is standard input.`,
 	choice.diskFlag(cmd)
 	f := cmd.Flags()
 	f.StringVar(&keyFlag, "key", "", "make the label anew for this disk and "+keyFlagHelp)
-	f.StringVar(&trustFlag, "trust", "", "trust the keys in `FILE` (default: $BERTH_TRUST, the configuration's, trust.yaml)")
-	f.StringVar(&configFlag, "config", "", "take the trust file's name from the configuration in `FILE`")
+	v.flags(cmd)
 	return cmd
 }
 
@@ -89,7 +90,7 @@ func (li *labelImporter) image(e entry) outcome {
 			return li.choose(present, info.Binding())
 		})
 		if o.err == nil {
-			o.line.judge(li.trust.Verify(*e.disk.disk.Want(), e.disk.disk.Info.Binding(), li.now))
+			li.judge(&o.line, e.disk.disk.Want(), &e.disk.disk.Info)
 		}
 		return o
 	}
@@ -115,9 +116,15 @@ func (li *labelImporter) image(e entry) outcome {
 			o.note = "the image has this very label already"
 		}
 		o.line.describe(&frame, info)
-		o.line.judge(li.trust.Verify(frame, info.Binding(), li.now))
+		li.judge(&o.line, &frame, info)
 		return o
 	})
+}
+
+// judge says in the line what the label is worth in the image.
+func (li *labelImporter) judge(l *imageLine, frame *label.Frame, info *diskimage.Info) {
+	l.judge(li.verify.file.Verify(*frame, info.Binding(), li.now))
+	l.Counts, l.CountsWhy = effective(li.verify.catalogue, l)
 }
 
 // choose is the label that the image is to have.
@@ -133,7 +140,7 @@ func (li *labelImporter) choose(present *label.Frame, disk label.Binding) (label
 		return label.Frame{}, refusedf("with --key it is made anew, with the next serial",
 			"%w: the envelope has serial %d, the image %d: %s", diskimage.ErrSerial, li.frame.Serial, present.Serial, what)
 	}
-	v := li.trust.Verify(li.frame, disk, li.now)
+	v := li.verify.file.Verify(li.frame, disk, li.now)
 	switch v.Cause {
 	case label.CauseTransplanted:
 		return label.Frame{}, refusedf("with --key it is made anew for this disk", "%w: %s", diskimage.ErrBinding, v.Reason)

@@ -21,7 +21,7 @@ type verification struct {
 func (v *verification) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&v.trust, "trust", "", "trust the keys in `FILE` (default: $BERTH_TRUST, the configuration's, trust.yaml)")
-	f.StringVar(&v.config, "config", "", "take the names of trust file and policy from the configuration in `FILE`; with --all, audit its fleet")
+	f.StringVar(&v.config, "config", "", "take the names of trust file and policy from the configuration in `FILE`")
 	f.StringVar(&v.policy, "policy", "", "use the service levels in `FILE` (default: the configuration's, or the built-in ones)")
 }
 
