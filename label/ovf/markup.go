@@ -17,7 +17,7 @@ func checkMarkup(text []byte) error {
 			return nil
 		}
 		at += i
-		n := 0
+		var n int
 		switch rest := text[at:]; {
 		case bytes.HasPrefix(rest, []byte("<!--")):
 			n = through(rest, 4, "-->")
