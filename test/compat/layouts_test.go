@@ -94,19 +94,28 @@ func copyFolder(t *testing.T, from, to string) {
 
 func setLabel(t *testing.T, path string, o diskimage.Options, serial uint32) {
 	t.Helper()
+	change(t, path, func(r diskimage.Reader) (*diskimage.Edit, error) {
+		_, info, err := o.ReadLabel(r)
+		if err != nil {
+			return nil, err
+		}
+		return o.PlanSet(r, crash.Small(t, info.Binding(), serial))
+	})
+}
+
+// change plans and makes one change of an image that nobody else has open.
+func change(t *testing.T, path string, plan func(diskimage.Reader) (*diskimage.Edit, error)) {
+	t.Helper()
 	f, err := dir.OpenWrite(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, info, err := o.ReadLabel(f)
+	e, err := plan(f)
 	if err == nil {
-		var e *diskimage.Edit
-		if e, err = o.PlanSet(f, crash.Small(t, info.Binding(), serial)); err == nil {
-			err = diskimage.Apply(f, e)
-		}
+		err = diskimage.Apply(f, e)
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
-		t.Fatalf("label %s: %v", path, err)
+		t.Fatalf("change label of %s: %v", path, err)
 	}
 }
 
