@@ -17,6 +17,9 @@ const (
 	maxBeside     = 4000
 )
 
+// ErrBeside says that what lies beside an image cannot be a label: it is too long, or no regular file.
+var ErrBeside = errors.New("not a label")
+
 // sidecarMode bounds the sidecar's mode, which is otherwise the image's.
 const sidecarMode = 0o644
 
@@ -37,7 +40,7 @@ func attribute(fd int, path, name string) ([]byte, error) {
 	case errors.Is(err, unix.ENODATA):
 		return nil, nil
 	case errors.Is(err, unix.ERANGE), errors.Is(err, unix.E2BIG):
-		return nil, fmt.Errorf("read attribute %s of %s: more than %d bytes", name, path, maxBeside)
+		return nil, fmt.Errorf("read attribute %s of %s: %w: more than %d bytes", name, path, ErrBeside, maxBeside)
 	case err != nil:
 		return nil, attributeError("read", path, name, err)
 	}
@@ -97,7 +100,9 @@ func sidecar(path string) ([]byte, error) {
 	case errors.Is(err, unix.ENAMETOOLONG):
 		return nil, tooLong(path)
 	case errors.Is(err, unix.ELOOP):
-		return nil, fmt.Errorf("read sidecar %s: a symbolic link, expected a regular file", path)
+		return nil, fmt.Errorf("read sidecar %s: %w: a symbolic link, expected a regular file", path, ErrBeside)
+	case errors.Is(err, unix.ENXIO): // a socket
+		return nil, fmt.Errorf("read sidecar %s: %w: not a regular file", path, ErrBeside)
 	case err != nil:
 		return nil, fmt.Errorf("read sidecar %s: %w", path, err)
 	}
@@ -107,7 +112,7 @@ func sidecar(path string) ([]byte, error) {
 		return nil, fmt.Errorf("read sidecar %s: %w", path, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, fmt.Errorf("read sidecar %s: not a regular file", path)
+		return nil, fmt.Errorf("read sidecar %s: %w: not a regular file", path, ErrBeside)
 	}
 	return readSidecar(fd, path)
 }
@@ -130,7 +135,7 @@ func readSidecar(fd int, path string) ([]byte, error) {
 		}
 		total += n
 	}
-	return nil, fmt.Errorf("read sidecar %s: more than %d bytes", path, maxBeside)
+	return nil, fmt.Errorf("read sidecar %s: %w: more than %d bytes", path, ErrBeside, maxBeside)
 }
 
 // SetSidecar replaces NAME.berth in one atomic, durable step, or removes it with nil. It belongs to whom the image belongs, and

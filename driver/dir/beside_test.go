@@ -185,6 +185,7 @@ func TestSidecarHostile(t *testing.T) {
 		"dangling":       {func(p string) error { return os.Symlink("nowhere", p) }, "symbolic link"},
 		"fifo":           {func(p string) error { return unix.Mkfifo(p, 0o600) }, "not a regular file"},
 		"folder":         {func(p string) error { return os.Mkdir(p, 0o700) }, "not a regular file"},
+		"socket":         {func(p string) error { return unix.Mknod(p, unix.S_IFSOCK|0o600, 0) }, "not a regular file"},
 		"too long":       {func(p string) error { return os.WriteFile(p, make([]byte, diskimage.MaxBeside+1), 0o600) }, "more than 4000 bytes"},
 		"huge and empty": {func(p string) error { return errors.Join(os.WriteFile(p, nil, 0o600), os.Truncate(p, 1<<40)) }, "more than 4000 bytes"},
 		"as long as can be": {func(p string) error {
@@ -201,6 +202,9 @@ func TestSidecarHostile(t *testing.T) {
 		}
 		if c.want == "" {
 			continue
+		}
+		if !errors.Is(err, dir.ErrBeside) {
+			t.Errorf("%s: error %v, expected ErrBeside", name, err)
 		}
 		before, _ := os.Lstat(path + ".berth")
 		if err := setSmall(t, path, 1); err == nil {

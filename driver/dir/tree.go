@@ -242,7 +242,7 @@ func (n *Node) Sidecar() ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read sidecar: %w", treeError(full, err))
 	case !st.Mode().IsRegular():
-		return nil, fmt.Errorf("read sidecar %s: not a regular file", full)
+		return nil, fmt.Errorf("read sidecar %s: %w: not a regular file", full, ErrBeside)
 	}
 	f, err := n.root.root.OpenFile(name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -250,7 +250,7 @@ func (n *Node) Sidecar() ([]byte, error) {
 	}
 	defer func() { _ = f.Close() }() // it was only read
 	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("read sidecar %s: not a regular file", full)
+		return nil, fmt.Errorf("read sidecar %s: %w: not a regular file", full, ErrBeside)
 	}
 	return readSidecar(int(f.Fd()), full)
 }

@@ -42,6 +42,7 @@ var kinds = []struct {
 	{as[*fleet.SyntaxError], kind{codeInput, ""}},
 	{as[*label.TrustError], kind{codeInput, "the fields of a trust file are in docs/formats/label.md"}},
 	{as[*dir.LockedError], kind{codeRefused, "shut the VM down, or label the disk when it is closed next"}},
+	{is(dir.ErrBeside), kind{codeInput, "Berth did not make it: look at it, and move it away"}},
 	{is(diskimage.ErrNoLabel), kind{codeNothing, ""}},
 	{is(diskimage.ErrChain), kind{codeInput, "an overlay is worth as much as what lies under it: 'qemu-img info --backing-chain FILE' shows that"}},
 	{is(diskimage.ErrDamaged), kind{codeInput, "'berth label strip FILE' removes what is left of it; then set it again"}},
