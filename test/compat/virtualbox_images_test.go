@@ -82,5 +82,5 @@ func TestVirtualBoxImages(t *testing.T) {
 
 func removeLabel(t *testing.T, path string, o diskimage.Options) {
 	t.Helper()
-	change(t, path, func(r diskimage.Reader) (*diskimage.Edit, error) { return o.PlanRemove(r) })
+	change(t, path, o.PlanRemove)
 }
