@@ -43,6 +43,7 @@ type folderAudit struct {
 	sel    selection
 	prefix string // of every path
 	blind  []string
+	unread string // the last file that could not be read: an appliance, maybe
 }
 
 // maxBlind bounds how many folders that could not be read are kept in mind.
@@ -79,6 +80,9 @@ func (w *folderAudit) disks(ctx context.Context, m *audit.Merge, sp *spool) erro
 
 // unseen says of a recorded disk that it could not have been met.
 func (w *folderAudit) unseen(name string) bool {
+	if w.unread != "" && strings.HasPrefix(name, w.unread+"/") {
+		return true
+	}
 	for _, b := range w.blind {
 		if name == b || strings.HasPrefix(name, b+"/") {
 			return true
@@ -112,7 +116,11 @@ func (w *folderAudit) take(l *looked, m *audit.Merge, sp *spool) error {
 		return m.Other(name)
 	}
 	sp.current = auditLine{imageLine: l.line}
-	return m.Disk(name, l.present)
+	err := m.Disk(name, l.present)
+	if l.present.Kind == audit.NotRead {
+		w.unread = name // what is recorded of an appliance's disks comes next
+	}
+	return err
 }
 
 // look reads and verifies the label of one file.
