@@ -5,6 +5,8 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/berth-project/berth/driver/dir"
 	"github.com/berth-project/berth/label/diskimage"
@@ -23,6 +25,10 @@ type scanner struct {
 	raw     bool // whatever consists of whole sectors counts as an image
 	chain   *chainRoots
 	glances sync.Pool
+
+	slow, all  atomic.Int64 // images that had to wait for a disk, and all
+	processors int          // before widen changed it; 0: it did not
+	once       sync.Once
 }
 
 // look reads the label of one image. What was met in a folder is known to be a file and costs no more than it has to.
@@ -43,11 +49,13 @@ func (s *scanner) look(e entry) outcome {
 		g = new(dir.Glance)
 	}
 	defer s.glances.Put(g)
+	began := time.Now()
 	if err := g.Open(e.path); err != nil {
 		return notOpened(e, err)
 	}
 	defer closeQuietly(g)
 	frame, info, err := diskimage.ReadLabel(g)
+	s.judge(time.Since(began))
 	if err != nil {
 		if errors.Is(err, diskimage.ErrNotImage) && !maybeAppliance(g.Head()) {
 			return outcome{skip: true, note: err.Error()}
@@ -76,4 +84,31 @@ func maybeAppliance(head []byte) bool {
 		return true
 	}
 	return len(head) > 0 && bytes.IndexByte([]byte("< \t\r\n\xef\xfe\xff"), head[0]) >= 0 // XML, white space, a byte order mark
+}
+
+// Go lets as many system calls wait at once as it has processors, and takes a while to see that one of more does. On a cold cache that
+// is what bounds a scan; on a warm one more processors than there are cost time. So it begins with those that there are.
+const (
+	slowRead  = 300 * time.Microsecond // no image takes that from the page cache
+	slowFirst = 64                     // images that took it before anything is done
+	slowShare = 4                      // and one in so many
+	scanWaits = 16                     // processors for waiting; more gave no more
+)
+
+// judge sees whether the images come from a disk, by how long one took, and is then ready for more waiting at once.
+func (s *scanner) judge(took time.Duration) {
+	all, slow := s.all.Add(1), s.slow.Load()
+	if took > slowRead {
+		slow = s.slow.Add(1)
+	}
+	if slow >= slowFirst && slow*slowShare >= all && runtime.GOMAXPROCS(0) < scanWaits {
+		s.once.Do(func() { s.processors = runtime.GOMAXPROCS(scanWaits) })
+	}
+}
+
+// finish leaves the process as it was. No look is under way any more.
+func (s *scanner) finish() {
+	if s.processors > 0 {
+		runtime.GOMAXPROCS(s.processors)
+	}
 }

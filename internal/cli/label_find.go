@@ -75,6 +75,7 @@ func (a *app) find(cmd *cobra.Command, fi *finder, args []string) error {
 		show = func(l *imageLine) { children.add(ctx, l.Path) }
 	}
 	s := scanner{raw: fi.filter.raw(), chain: &fi.chain}
+	defer s.finish()
 	look := func(e entry) outcome {
 		o := s.look(e)
 		if o.line.Damaged && !fi.filter.damaged {
