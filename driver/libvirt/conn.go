@@ -29,6 +29,8 @@ type host struct {
 	time Timeouts
 	slot chan struct{}
 
+	labels Labels // nil: labels are not understood
+
 	mu     sync.Mutex
 	idle   []*conn
 	wires  []*wire // idle stream connections

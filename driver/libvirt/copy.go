@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strings"
 
 	"github.com/berth-project/berth/fleet"
 )
@@ -23,7 +24,7 @@ func (m *move) copyOver(ctx context.Context, s *end) error {
 	if err != nil {
 		return permanentf(m.op, "%w", err)
 	}
-	if err := m.stillOff(ctx); err != nil {
+	if err := m.asBefore(ctx, s); err != nil {
 		return err
 	}
 	if err := m.at("define-target"); err != nil {
@@ -51,7 +52,7 @@ func (m *move) switchPools(ctx context.Context, e *end, pending []diskMove) erro
 	if err != nil {
 		return permanentf(m.op, "%w", err)
 	}
-	if err := m.stillOff(ctx); err != nil {
+	if err := m.asBefore(ctx, e); err != nil {
 		return err
 	}
 	if err := m.at("define"); err != nil {
@@ -63,16 +64,22 @@ func (m *move) switchPools(ctx context.Context, e *end, pending []diskMove) erro
 	return m.at("defined")
 }
 
-// stillOff makes sure that nobody started the guest while its disks were being copied.
-func (m *move) stillOff(ctx context.Context) error {
+// asBefore makes sure that nobody started the guest while its disks were being copied, or changed its definition, which
+// holds labels too: the one that the move makes of the old would take that back.
+func (m *move) asBefore(ctx context.Context, before *end) error {
 	s, err := m.src.probe(ctx, m.r.VM.UUID, m.srcPools)
 	if err != nil {
 		return wrap(m.op, err, false)
 	}
-	if !s.found || s.active {
-		return errors.Join(retryf(m.op, "somebody started or removed it on %s while it was copied", m.r.From.Host), m.clearAll(ctx))
+	switch {
+	case !s.found || s.active:
+		err = retryf(m.op, "somebody started or removed it on %s while it was copied", m.r.From.Host)
+	case s.config != before.config:
+		err = retryf(m.op, "somebody changed its definition on %s while it was copied", m.r.From.Host)
+	default:
+		return nil
 	}
-	return nil
+	return errors.Join(err, m.clearAll(ctx))
 }
 
 // copyDisks copies disks file by file. Whatever fails for good leaves no file behind.
@@ -274,14 +281,14 @@ func (m *move) clearAfter(ctx context.Context, dm diskMove, set *fileSet, err er
 	return errors.Join(err, m.clearTarget(context.WithoutCancel(ctx), dm, set))
 }
 
-// unused refuses to touch a file that a domain names.
-func (m *move) unused(ctx context.Context, h *host, file string) error {
-	users, err := h.users(ctx, file)
+// unused refuses to touch files that a domain names.
+func (m *move) unused(ctx context.Context, h *host, files ...string) error {
+	users, err := h.users(ctx, files...)
 	if err != nil {
-		return wrap(m.op+": look for users of "+file, err, false)
+		return wrap(m.op+": look for users of "+strings.Join(files, ", "), err, false)
 	}
 	if len(users) > 0 {
-		return permanentf(m.op, "%s is used by vm %s", file, users[0].name)
+		return permanentf(m.op, "%s is used by vm %s", users[0].file, users[0].name)
 	}
 	return nil
 }
@@ -307,7 +314,8 @@ func (m *move) deleteSource(ctx context.Context, dm diskMove) error {
 	if err != nil {
 		return err
 	}
-	if err := m.unused(ctx, m.src, first.path); err != nil {
+	// A descriptor may name, and a sidecar's name may be that of, a file that is another VM's disk.
+	if err := m.unused(ctx, m.src, paths(files)...); err != nil {
 		return err
 	}
 	for i := len(files) - 1; i >= 0; i-- {
@@ -319,6 +327,14 @@ func (m *move) deleteSource(ctx context.Context, dm diskMove) error {
 		}
 	}
 	return nil
+}
+
+func paths(files []*volume) []string {
+	var list []string
+	for _, f := range files {
+		list = append(list, f.path)
+	}
+	return list
 }
 
 // sourceFiles lists the files of a disk to delete. Extents and sidecar may be gone already; the first file is not.

@@ -209,8 +209,16 @@ func (g *guest) disk(d *libvirtxml.DomainDisk, pools []poolInfo) {
 		}
 		g.mirrors[dev] = m
 	}
-	if disk.Format == "vmdk" {
+	switch disk.Format {
+	case "vmdk":
 		g.block(fleet.ChangeHost, "%s is a VMDK: QEMU refuses live migration", dev)
+	case "vdi", "vpc", "vhd": // only reading the image would tell whether it has a label; its disks change the host with it
+		for _, c := range []fleet.Change{fleet.ChangeHost, fleet.ChangeStorage} {
+			g.block(c, "%s is a %s image: a live copy would lose its label", dev, strings.ToUpper(disk.Format))
+		}
+	}
+	if strings.HasSuffix(file, sidecarSuffix) {
+		g.pin("%s has the name of a label file", dev) // beside an image of that name it would become its label
 	}
 	if d.Shareable != nil {
 		g.pin("%s is shared with other VMs", dev)

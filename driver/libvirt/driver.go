@@ -38,6 +38,8 @@ type Labels interface {
 	Labelled(from fleet.ImageFile, format string, envelope []byte) (bool, error)
 	// Carry gives to, a new image of the same format and size, the label that counts of from and envelope. Nothing uses to.
 	Carry(from, to fleet.ImageFile, format string, envelope []byte) error
+	// Later is the one of two envelopes of one disk that counts: the one with the higher serial, a when they are equal.
+	Later(a, b string) string
 	// Carried says why to has neither from's label nor a later one, or nil. It is asked before from is deleted.
 	Carried(from, to fleet.ImageFile, format string) error
 }
@@ -87,6 +89,7 @@ func Open(cfg Config) (*Driver, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open libvirt source %s: host %s: %w", cfg.ID, hc.URI, err)
 		}
+		h.labels = cfg.Labels
 		d.hosts = append(d.hosts, h)
 	}
 	return d, nil

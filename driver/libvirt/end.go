@@ -146,6 +146,7 @@ func readDomain(l *golibvirt.Libvirt, h *host, dom golibvirt.Domain, pools []poo
 	if e.conf, err = translate(e.config, "", pools); err != nil {
 		return nil, err
 	}
+	e.guest.addLabels(e.conf.labels, h.labels)
 	return e, nil
 }
 
@@ -185,22 +186,22 @@ func (h *host) domains(ctx context.Context) ([]golibvirt.Domain, error) {
 
 // user is a domain that names a file.
 type user struct {
+	file   string
 	name   string
 	uuid   string
 	active bool
 }
 
-// users lists the domains of h that have the file as a disk, a backing image or the target of a block copy, in
+// users lists the domains of h that have one of the files as a disk, a backing image or the target of a block copy, in
 // their definition or while they run. A VMDK's extents are found by their descriptor's name only.
-func (h *host) users(ctx context.Context, file string) ([]user, error) {
-	file = path.Clean(file)
+func (h *host) users(ctx context.Context, files ...string) ([]user, error) {
 	list, err := h.domains(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var users []user
 	for _, dom := range list {
-		u, err := call(ctx, h, h.time.Call, func(l *golibvirt.Libvirt) (*user, error) { return userOf(l, dom, file) })
+		u, err := call(ctx, h, h.time.Call, func(l *golibvirt.Libvirt) (*user, error) { return userOf(l, dom, files) })
 		if err != nil {
 			return nil, fmt.Errorf("domain %s: %w", dom.Name, err)
 		}
@@ -211,7 +212,7 @@ func (h *host) users(ctx context.Context, file string) ([]user, error) {
 	return users, nil
 }
 
-func userOf(l *golibvirt.Libvirt, dom golibvirt.Domain, file string) (*user, error) {
+func userOf(l *golibvirt.Libvirt, dom golibvirt.Domain, files []string) (*user, error) {
 	for _, flags := range []golibvirt.DomainXMLFlags{0, golibvirt.DomainXMLInactive} {
 		doc, err := l.DomainGetXMLDesc(dom, flags)
 		if hasCode(err, golibvirt.ErrNoDomain) {
@@ -224,8 +225,10 @@ func userOf(l *golibvirt.Libvirt, dom golibvirt.Domain, file string) (*user, err
 		if err != nil {
 			return nil, err
 		}
-		if names[file] {
-			return &user{name: dom.Name, uuid: uuidString(dom.UUID), active: dom.ID >= 0}, nil
+		for _, file := range files {
+			if names[path.Clean(file)] {
+				return &user{file: file, name: dom.Name, uuid: uuidString(dom.UUID), active: dom.ID >= 0}, nil
+			}
 		}
 	}
 	return nil, nil // no use found is an answer

@@ -23,7 +23,7 @@ type image struct {
 	mu   sync.Mutex
 	size int64
 	head []byte // bytes 0 to len(head); nil when not read yet
-	may  bool   // writing was found to be allowed
+	may  bool   // writing was found to be allowed, and may have been done
 }
 
 // OpenImage opens the image file at path in pool. Reads and writes go through libvirt's volume streams; the
@@ -151,19 +151,31 @@ func (i *image) writable(ctx context.Context) error {
 	if may {
 		return nil
 	}
-	users, err := i.h.users(ctx, i.vol.path)
+	name, err := i.runner(ctx)
 	if err != nil {
-		return wrap("look for users of "+i.vol.path, err, false)
+		return err
 	}
-	for _, u := range users {
-		if u.active {
-			return permanentf("write image "+i.vol.path, "vm %s runs from it", u.name)
-		}
+	if name != "" {
+		return permanentf("write image "+i.vol.path, "vm %s runs from it", name)
 	}
 	i.mu.Lock()
 	i.may = true
 	i.mu.Unlock()
 	return nil
+}
+
+// runner names a VM that runs from the image, or "".
+func (i *image) runner(ctx context.Context) (string, error) {
+	users, err := i.h.users(ctx, i.vol.path)
+	if err != nil {
+		return "", wrap("look for users of "+i.vol.path, err, false)
+	}
+	for _, u := range users {
+		if u.active {
+			return u.name, nil
+		}
+	}
+	return "", nil
 }
 
 // Sync reads the first bytes back: libvirt's streams confirm a write when the file has been closed on the
@@ -176,4 +188,21 @@ func (i *image) Sync() error {
 	return err
 }
 
-func (i *image) Close() error { return nil }
+// Close says so when a VM was started from an image that was being written: QEMU may have opened it before, and would write
+// its own header over the new one.
+func (i *image) Close() error {
+	i.mu.Lock()
+	wrote := i.may
+	i.may = false
+	i.mu.Unlock()
+	if !wrote {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(i.ctx, i.h.time.Stall)
+	defer cancel()
+	name, err := i.runner(ctx)
+	if err == nil && name != "" {
+		err = retryf("write image "+i.vol.path, "vm %s was started from it meanwhile", name)
+	}
+	return err
+}

@@ -108,6 +108,23 @@ func addLabel(disk, text string, labels, faults map[string]string) {
 	}
 }
 
+// addLabels takes in the labels of the VM's definition. A running VM's own metadata may be older: a saved memory image brings
+// back that of the time when it was made.
+func (g *guest) addLabels(defined map[string]string, labels Labels) {
+	for disk, envelope := range defined {
+		own, ok := g.labels[disk]
+		switch {
+		case !ok:
+			g.labels[disk] = envelope
+		case labels != nil:
+			g.labels[disk] = labels.Later(own, envelope)
+		}
+	}
+	for i := range g.vm.Disks {
+		g.vm.Disks[i].Metadata = g.labels[string(g.vm.Disks[i].ID)]
+	}
+}
+
 // labelsXML is the element that DomainSetMetadata takes: without a namespace, since libvirt gives one to every element
 // that has none, and fails where the prefix is declared already.
 func labelsXML(labels map[string]string) string {
@@ -137,6 +154,12 @@ func (d *Driver) SetLabelMetadata(ctx context.Context, vm fleet.VM, disk fleet.D
 	e, err := d.findVM(ctx, op, vm)
 	if err != nil {
 		return err
+	}
+	if !e.persistent && envelope != nil {
+		return permanentf(op, "it has no definition (transient domain): the label would be gone when it stops")
+	}
+	if vm.Power == fleet.Stopped && e.active && envelope == nil { // the label was to be in the image by now
+		return retryf(op, "it was started meanwhile")
 	}
 	labels := maps.Clone(e.guest.labels)
 	delete(labels, string(disk))

@@ -319,6 +319,11 @@ func (m *move) precheckDisk(ctx context.Context, s *end, dm diskMove) (*fileSet,
 			return nil, permanentf(m.op, "disk %s %s", dm.disk.ID, why)
 		}
 	}
+	if others := paths(set.all()[1:]); len(others) > 0 { // else the move would take another VM's disk along, and delete it
+		if err := m.unused(ctx, m.src, others...); err != nil {
+			return nil, err
+		}
+	}
 	if err := m.dst.refresh(ctx, dm.to.name); err != nil {
 		return nil, wrap(m.op, err, false)
 	}

@@ -86,11 +86,18 @@ func (i *image) SetSidecar(content []byte) error {
 	if err != nil {
 		return err
 	}
-	if content == nil {
-		return i.h.remove(ctx, v)
-	}
 	if v.physical > maxSidecar {
 		return permanentf(op, "%s has %d bytes: it is no sidecar", v.path, v.physical)
+	}
+	users, err := i.h.users(ctx, v.path)
+	if err != nil {
+		return wrap(op, err, false)
+	}
+	if len(users) > 0 { // small, such as the descriptor of a VMDK
+		return permanentf(op, "%s is a disk of vm %s", v.path, users[0].name)
+	}
+	if content == nil {
+		return i.h.remove(ctx, v)
 	}
 	padded := append(bytes.Clone(content), bytes.Repeat([]byte(" "), max(0, int(v.physical)-len(content)))...)
 	if err := i.h.upload(ctx, v.vol, 0, padded); err != nil {

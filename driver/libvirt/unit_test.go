@@ -109,6 +109,7 @@ func TestTranslateHeld(t *testing.T) {
 		{disk(""), ""},
 		{disk("<backingStore/>"), ""},
 		{disk("<backingStore type='file'><format type='qcow2'/><source file='/b'/><backingStore/></backingStore>"), "vda has a backing chain, which is not moved yet"},
+		{"<devices><disk type='file' device='disk'><source file='/var/lib/libvirt/images/hdd/a.raw.berth'/><target dev='vda'/></disk></devices>", "vda has the name of a label file"},
 		{disk("<shareable/>"), "vda is shared with other VMs"},
 		{"<os><kernel>/boot/k</kernel></os>", "boots from /boot/k, a file of its host"},
 		{"<os><nvram>/v.fd</nvram></os>", "keeps UEFI variables in /v.fd, a file of its host"},
@@ -124,6 +125,23 @@ func TestTranslateHeld(t *testing.T) {
 		g, err := translate("<domain><name>vm-a</name><uuid>u</uuid>"+c.inner+"</domain>", "gold-1", testPools)
 		if err != nil || g.vm.Pinned != c.pinned {
 			t.Errorf("%s: pinned %q, %v, expected %q", c.inner, g.vm.Pinned, err, c.pinned)
+		}
+	}
+}
+
+// TestTranslateBlocked has the formats whose label a live copy would lose; the planner has to know.
+func TestTranslateBlocked(t *testing.T) {
+	t.Parallel()
+	for format, want := range map[string][2]bool{ // host, storage
+		"vmdk": {true, false}, "vdi": {true, true}, "vpc": {true, true}, "qcow2": {false, false}, "raw": {false, false}, "qed": {false, false},
+	} {
+		g, err := translate("<domain><name>vm-a</name><uuid>u</uuid><devices><disk type='file' device='disk'><driver type='"+format+
+			"'/><source file='/var/lib/libvirt/images/hdd/a'/><target dev='vda'/></disk></devices></domain>", "gold-1", testPools)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]bool{g.vm.BlockedBy(fleet.ChangeHost) != "", g.vm.BlockedBy(fleet.ChangeStorage) != ""}; got != want {
+			t.Errorf("%s: blocked %v, expected %v", format, got, want)
 		}
 	}
 }

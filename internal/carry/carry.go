@@ -33,6 +33,19 @@ func FormatOf(name string) (format diskimage.Format, ok bool) {
 	}
 }
 
+// Later is the envelope with the higher serial; a when they are equal or b is none.
+func (Labels) Later(a, b string) string {
+	y, err := label.ParseEnvelope([]byte(b))
+	if err != nil {
+		return a
+	}
+	x, err := label.ParseEnvelope([]byte(a))
+	if err != nil || y.Serial > x.Serial {
+		return b
+	}
+	return a
+}
+
 // Labelled reports whether from has a label, or envelope is one for it. An error says why it cannot be carried.
 func (Labels) Labelled(from fleet.ImageFile, format string, envelope []byte) (bool, error) {
 	f, ok := FormatOf(format)

@@ -263,6 +263,16 @@ func TestStore(t *testing.T) {
 	}
 }
 
+func TestLater(t *testing.T) {
+	t.Parallel()
+	one, two, other := string(envelope(t, "gold", 1, size)), string(envelope(t, "gold", 2, size)), string(envelope(t, "silver", 2, size))
+	for _, c := range [][3]string{{one, two, two}, {two, one, two}, {two, other, two}, {"", two, two}, {two, "", two}, {"{}", one, one}, {one, "{}", one}, {"", "", ""}} {
+		if got := (carry.Labels{}).Later(c[0], c[1]); got != c[2] {
+			t.Errorf("of %.30q and %.30q: %.30q", c[0], c[1], got)
+		}
+	}
+}
+
 func TestFormatOf(t *testing.T) {
 	t.Parallel()
 	if f, ok := carry.FormatOf("vpc"); !ok || f != diskimage.FormatVHD {
