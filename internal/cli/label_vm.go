@@ -282,7 +282,7 @@ func (a *app) setVMs(ctx context.Context, s *vmSelection, seal func(disk label.B
 // removeVMs removes the labels of VMs' disks from images and metadata.
 func (a *app) removeVMs(ctx context.Context, s *vmSelection, strip bool) error {
 	t, err := a.eachVMDisk(ctx, s, "remove label", func(ctx context.Context, d *vmlabel.Disk) (*vmLabelLine, int, error) {
-		switch err := d.Remove(ctx); {
+		switch err := d.Remove(ctx, strip); {
 		case errors.Is(err, diskimage.ErrNoLabel) && strip:
 			return &vmLabelLine{Note: "no label"}, codeOK, nil
 		case errors.Is(err, vmlabel.ErrRunning):
@@ -327,13 +327,13 @@ install libvirt'). It prints a line for each label that it settled.`,
 
 func (a *app) settleVMs(ctx context.Context, s *vmSelection) error {
 	t, err := a.eachVMDisk(ctx, s, "settle label", func(ctx context.Context, d *vmlabel.Disk) (*vmLabelLine, int, error) {
-		frame, err := d.Settle(ctx)
+		place, frame, err := d.Settle(ctx)
 		if err != nil || frame == nil {
 			return nil, codeOK, err
 		}
 		view := &imageLine{}
 		view.describe(frame, nil)
-		return &vmLabelLine{Counts: fleet.LabelInImage, Image: view}, codeOK, nil
+		return &vmLabelLine{Counts: place, Image: view}, codeOK, nil
 	}, func(l *vmLabelLine) {
 		switch {
 		case l.Image == nil:

@@ -33,6 +33,9 @@ type State struct {
 	Info diskimage.Info
 	// Reason says why the image cannot carry a label at all; empty: it can.
 	Reason string
+	// faults are what is there and is no label: of the metadata, of the image. A new label takes the place of the first, and
+	// removing takes both away: whoever may change the VM can write nonsense into its metadata.
+	badMetadata, badImage error
 }
 
 // Place says which label counts; empty: there is none.
@@ -97,13 +100,26 @@ func (d *Disk) open(ctx context.Context) (fleet.ImageFile, diskimage.Options, st
 
 // Read looks at the image and at the metadata that was observed. Damaged labels are errors.
 func (d *Disk) Read(ctx context.Context) (*State, error) {
+	s, err := d.look(ctx)
+	if err == nil {
+		err = errors.Join(s.badMetadata, s.badImage)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// look is Read with the faults of labels in the State.
+func (d *Disk) look(ctx context.Context) (*State, error) {
 	s := &State{Info: diskimage.Info{VirtualSize: d.Disk.Size}}
 	if d.Disk.Metadata != "" {
 		kept, err := label.ParseEnvelope([]byte(d.Disk.Metadata))
 		if err != nil {
-			return nil, fmt.Errorf("read label in the metadata: %w", err)
+			s.badMetadata = fmt.Errorf("read label in the metadata: %w", err)
+		} else {
+			s.Metadata = &kept
 		}
-		s.Metadata = &kept
 	}
 	f, o, reason, err := d.open(ctx)
 	if err != nil || f == nil {
@@ -115,7 +131,7 @@ func (d *Disk) Read(ctx context.Context) (*State, error) {
 		return nil, fmt.Errorf("read label of %s: %w", d.Disk.Path, err)
 	}
 	if frame == nil && info.Damaged {
-		return nil, fmt.Errorf("read label of %s: %w", d.Disk.Path, diskimage.ErrDamaged)
+		s.badImage = fmt.Errorf("read label of %s: %w", d.Disk.Path, diskimage.ErrDamaged)
 	}
 	s.Image, s.Info = frame, *info
 	return s, nil
@@ -127,7 +143,10 @@ var ErrSerial = errors.New("the label's serial is at its end")
 // Set stores a new label: in the image when the VM is off, else, or where the image cannot hold one, in the metadata. seal
 // makes it, with the serial given. It returns where the label is now.
 func (d *Disk) Set(ctx context.Context, seal func(s *State, serial uint32) (label.Frame, error)) (fleet.LabelPlace, *label.Frame, error) {
-	s, err := d.Read(ctx)
+	s, err := d.look(ctx)
+	if err == nil {
+		err = s.badImage // its serial is not known
+	}
 	if err != nil {
 		return "", nil, err
 	}
@@ -188,13 +207,13 @@ func (d *Disk) change(ctx context.Context, plan func(diskimage.Options, fleet.Im
 
 // forget removes the label from the metadata, where there is one.
 func (d *Disk) forget(ctx context.Context, s *State) error {
-	if s.Metadata == nil {
+	if s.Metadata == nil && s.badMetadata == nil {
 		return nil
 	}
 	if err := d.Source.SetLabelMetadata(ctx, d.VM, d.Disk.ID, nil); err != nil {
 		return fmt.Errorf("remove label from the metadata: %w", err)
 	}
-	s.Metadata = nil
+	s.Metadata, s.badMetadata = nil, nil
 	return nil
 }
 
@@ -202,16 +221,20 @@ func (d *Disk) forget(ctx context.Context, s *State) error {
 var ErrRunning = errors.New("the image is open: its VM is not off")
 
 // Remove removes both labels, the image's first: without it the metadata's would count until that is gone as well.
-// diskimage.ErrNoLabel: there is none. ErrRunning: nothing was done.
-func (d *Disk) Remove(ctx context.Context) error {
-	s, err := d.Read(ctx)
+// diskimage.ErrNoLabel: there is none. ErrRunning: nothing was done. What is damaged, or no label at all, is an error but for
+// strip, which removes it as well.
+func (d *Disk) Remove(ctx context.Context, strip bool) error {
+	s, err := d.look(ctx)
+	if err == nil && !strip {
+		err = errors.Join(s.badMetadata, s.badImage)
+	}
 	if err != nil {
 		return err
 	}
-	if s.Place() == "" {
+	if s.Place() == "" && s.badMetadata == nil && s.badImage == nil {
 		return diskimage.ErrNoLabel
 	}
-	if s.Image != nil {
+	if s.Image != nil || s.badImage != nil {
 		if !d.closed() {
 			return ErrRunning
 		}
@@ -222,28 +245,26 @@ func (d *Disk) Remove(ctx context.Context) error {
 	return d.forget(ctx, s)
 }
 
-// Settle brings a label from the metadata into the image of a VM that is off. It returns the label that was settled; nil
-// when there was nothing to do: none is there, the VM runs, or the image can hold none.
-func (d *Disk) Settle(ctx context.Context) (*label.Frame, error) {
+// Settle brings a label from the metadata into the image of a VM that is off, and removes one that the image overtook. It
+// returns the label that the disk has then, and where; nil when there was nothing to do: none is there, the VM runs, or the
+// image can hold none.
+func (d *Disk) Settle(ctx context.Context) (fleet.LabelPlace, *label.Frame, error) {
 	if d.Disk.Metadata == "" || !d.closed() {
-		return nil, nil //nolint:nilnil // nothing to do is no fault
+		return "", nil, nil
 	}
 	s, err := d.Read(ctx)
-	if err != nil {
-		return nil, err
+	if err != nil || s.Reason != "" { // there it stays where it is
+		return "", nil, err
 	}
-	kept := s.Metadata
-	if s.Reason != "" {
-		return nil, nil //nolint:nilnil // it stays where it is
-	}
-	if s.Place() == fleet.LabelInMetadata {
-		_, err := d.write(ctx, *kept)
+	place, frame := s.Place(), s.Frame()
+	if place == fleet.LabelInMetadata {
+		place, err = d.write(ctx, *frame)
 		switch {
 		case errors.Is(err, diskimage.ErrUnsupported), errors.Is(err, errors.ErrUnsupported):
-			return nil, nil //nolint:nilnil // it stays where it is
+			return "", nil, nil // it stays where it is
 		case err != nil:
-			return nil, err
+			return "", nil, err
 		}
 	}
-	return kept, d.forget(ctx, s)
+	return place, frame, d.forget(ctx, s)
 }

@@ -99,34 +99,34 @@ func TestLifeOfALabel(t *testing.T) {
 	set(t, disk(t, d), "gold", fleet.LabelInMetadata, 1)
 	set(t, disk(t, d), "silver", fleet.LabelInMetadata, 2)
 	expect(t, disk(t, d), 0, 2, fleet.LabelInMetadata)
-	if f, err := disk(t, d).Settle(t.Context()); f != nil || err != nil {
+	if _, f, err := disk(t, d).Settle(t.Context()); f != nil || err != nil {
 		t.Fatalf("settled %v (%v) under a running VM", f, err)
 	}
 	power(t, s, types.VirtualMachinePowerStatePoweredOff)
-	f, err := disk(t, d).Settle(t.Context())
-	if err != nil || f == nil || f.Serial != 2 {
-		t.Fatalf("settled %v, %v", f, err)
+	place, f, err := disk(t, d).Settle(t.Context())
+	if err != nil || f == nil || f.Serial != 2 || place != fleet.LabelInImage {
+		t.Fatalf("settled %v in the %q, %v", f, place, err)
 	}
 	expect(t, disk(t, d), 2, 0, fleet.LabelInImage)
-	if f, err := disk(t, d).Settle(t.Context()); f != nil || err != nil {
+	if _, f, err := disk(t, d).Settle(t.Context()); f != nil || err != nil {
 		t.Fatalf("settled %v (%v) twice", f, err)
 	}
 	set(t, disk(t, d), "bronze", fleet.LabelInImage, 3)
 	power(t, s, types.VirtualMachinePowerStatePoweredOn)
 	set(t, disk(t, d), "gold", fleet.LabelInMetadata, 4)
 	expect(t, disk(t, d), 3, 4, fleet.LabelInMetadata)
-	if err := disk(t, d).Remove(t.Context()); !errors.Is(err, vmlabel.ErrRunning) {
+	if err := disk(t, d).Remove(t.Context(), false); !errors.Is(err, vmlabel.ErrRunning) {
 		t.Fatalf("remove under a running VM: %v", err)
 	}
 	expect(t, disk(t, d), 3, 4, fleet.LabelInMetadata)
 	power(t, s, types.VirtualMachinePowerStatePoweredOff)
 	set(t, disk(t, d), "silver", fleet.LabelInImage, 5) // over both: the metadata's goes
 	expect(t, disk(t, d), 5, 0, fleet.LabelInImage)
-	if err := disk(t, d).Remove(t.Context()); err != nil {
+	if err := disk(t, d).Remove(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, disk(t, d), 0, 0, "")
-	if err := disk(t, d).Remove(t.Context()); !errors.Is(err, diskimage.ErrNoLabel) {
+	if err := disk(t, d).Remove(t.Context(), false); !errors.Is(err, diskimage.ErrNoLabel) {
 		t.Fatalf("remove twice: %v", err)
 	}
 }
@@ -143,13 +143,13 @@ func TestOlderMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, disk(t, d), 2, 1, fleet.LabelInImage)
-	if _, err := disk(t, d).Settle(t.Context()); err != nil {
-		t.Fatal(err)
+	if place, f, err := disk(t, d).Settle(t.Context()); err != nil || f == nil || f.Serial != 2 || place != fleet.LabelInImage {
+		t.Fatalf("settled %v in the %q, %v; expected to be told of the one that counts", f, place, err)
 	}
 	expect(t, disk(t, d), 2, 0, fleet.LabelInImage)
 }
 
-// TestBadMetadata: what is no label is not taken for none.
+// TestBadMetadata: what is no label is not taken for none, and stands in nobody's way.
 func TestBadMetadata(t *testing.T) {
 	_, d := world(t)
 	now := disk(t, d)
@@ -159,4 +159,16 @@ func TestBadMetadata(t *testing.T) {
 	if _, err := disk(t, d).Read(t.Context()); err == nil {
 		t.Error("read it")
 	}
+	set(t, disk(t, d), "gold", fleet.LabelInMetadata, 1) // a new label takes its place
+	expect(t, disk(t, d), 0, 1, fleet.LabelInMetadata)
+	if err := d.SetLabelMetadata(t.Context(), now.VM, now.Disk.ID, []byte("gold")); err != nil {
+		t.Fatal(err)
+	}
+	if err := disk(t, d).Remove(t.Context(), false); err == nil {
+		t.Error("rm took it for a label")
+	}
+	if err := disk(t, d).Remove(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, disk(t, d), 0, 0, "")
 }
