@@ -32,6 +32,9 @@ func copies(s *fleet.Snapshot) {
 				first[key] = holder{v, d}
 				continue
 			}
+			if other.disk.Pool == d.Pool && other.disk.Path == d.Path {
+				continue // one disk that two VMs share
+			}
 			s.Gaps = append(s.Gaps, fleet.Gap{
 				Source: v.Source, Object: fmt.Sprintf("vm %s disk %s", v.ID, d.ID), What: "original",
 				Cause: fmt.Sprintf("its signed label is also that of vm %s disk %s: one of them is a copy", other.vm.ID, other.disk.ID),

@@ -117,3 +117,16 @@ func TestCopies(t *testing.T) {
 		t.Errorf("gaps %+v, expected one on the copy", out.Gaps)
 	}
 }
+
+// TestSharedDisk: one disk of two VMs is no copy of itself.
+func TestSharedDisk(t *testing.T) {
+	t.Parallel()
+	out := take(t, world("lab", vmdk(signed())))
+	standby := out.VMs[0]
+	standby.ID = "vm-db-standby"
+	out.VMs = append(out.VMs, standby)
+	copies(out)
+	if len(out.Gaps) != 0 {
+		t.Errorf("gaps %+v", out.Gaps)
+	}
+}
