@@ -127,9 +127,7 @@ func (img *qcow2Image) change(e *Edit, encoded []byte) error {
 	if over := len(encoded) - to.room(); over > 0 {
 		return fmt.Errorf("plan label: %w: %d bytes are missing in the place of the present one; remove it, then set the new one", ErrNoRoom, over)
 	}
-	content := make([]byte, to.room())
-	copy(content, encoded)
-	e.step(to.at+extHeader, content)
+	e.Steps = append(e.Steps, to.fill(encoded)...)
 	return nil
 }
 
@@ -210,15 +208,13 @@ func (img *qcow2Image) cut(e *Edit, tail []byte) {
 // clearSpares empties the slots that do not count, so that an older label never counts again.
 func (img *qcow2Image) clearSpares(e *Edit) {
 	c := img.slots.current()
-	var step Step
+	var each [][]Step
 	for _, s := range img.slots {
 		if !s.empty && (c == nil || s.at != c.at) {
-			step.Writes = append(step.Writes, Write{Offset: int64(s.at + extHeader), Data: make([]byte, s.room())})
+			each = append(each, s.fill(nil))
 		}
 	}
-	if len(step.Writes) > 0 {
-		e.Steps = append(e.Steps, step)
-	}
+	e.Steps = append(e.Steps, abreast(each...)...)
 }
 
 // clear empties the slots and leaves them there.

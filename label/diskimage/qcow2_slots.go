@@ -108,6 +108,13 @@ func (s *extSlot) room() int { return len(s.data) - extTrailer }
 // extSlots are all slots of an image in its order: two, or none, or what somebody made of them.
 type extSlots []extSlot
 
+// fill gives the steps that make frame what the slot holds; nil: nothing.
+func (s *extSlot) fill(frame []byte) []Step {
+	content := make([]byte, s.room())
+	copy(content, frame)
+	return refillAt(int64(s.at+extHeader), s.data[:s.room()], content)
+}
+
 func findSlots(list []extension) extSlots {
 	var found extSlots
 	for _, e := range list {

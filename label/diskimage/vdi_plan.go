@@ -36,7 +36,7 @@ func (vdi) planSet(s *source, frame label.Frame) (*Edit, error) {
 	case img.comment.frame != nil:
 		return nil, fmt.Errorf("plan label: %w: this image has the label in its comment, which takes %d bytes; remove it, and the new one goes into a sidecar", ErrNoRoom, vdiCommentSize-1)
 	}
-	return s.planSetBeside(frame, img.info, present)
+	return s.planSetBeside(frame, img.info, present, img.newEdit().Before...)
 }
 
 // newEdit starts an edit with what must not change until it is applied: all that was looked at.
@@ -53,9 +53,8 @@ func (e *Edit) write(at int64, data []byte) {
 	e.Steps = append(e.Steps, Step{Writes: []Write{{Offset: at, Data: data}}})
 }
 
-// setSlot writes the slot that does not count, then the comment. Into a slot without a valid frame the first sector goes alone: so
-// whatever reaches the disk begins with the magic and is known for ours, and a part of the new frame that is like one of an older,
-// torn frame does not make that whole.
+// setSlot writes the slot that does not count, then the comment. Into an empty slot the first sector goes alone: so whatever reaches
+// the disk begins with the magic and is known for ours.
 func (img *vdiImage) setSlot(frame label.Frame, short string) (*Edit, error) {
 	encoded, err := frame.Encode()
 	if err != nil {
@@ -69,10 +68,10 @@ func (img *vdiImage) setSlot(frame label.Frame, short string) (*Edit, error) {
 	}
 	content := make([]byte, vdiSlot)
 	copy(content, encoded)
-	if to.frame == nil && len(encoded) > sectorSize {
+	if to.empty && len(encoded) > sectorSize {
 		e.write(to.at, content[:sectorSize])
 	}
-	e.write(to.at, content)
+	e.Steps = append(e.Steps, refillAt(to.at, to.data, content)...)
 	if short == "" {
 		if short, err = hintForm(frame); err != nil {
 			return nil, err
@@ -134,10 +133,13 @@ func (vdi) planRemove(s *source) (*Edit, error) {
 	return e, nil
 }
 
-// clear zeroes a slot, the sector with the magic last.
+// clear zeroes a slot, the sector with the magic last. What a power cut left in it is no frame before that begins.
 func (e *Edit) clear(p *vdiPlace) {
 	if !p.ours {
 		return
+	}
+	if !settled(p.data) {
+		e.write(p.at+frameVersionAt, []byte{0})
 	}
 	if !blank(p.data[sectorSize:]) {
 		e.write(p.at+sectorSize, make([]byte, vdiSlot-sectorSize))

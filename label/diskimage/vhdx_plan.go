@@ -35,7 +35,7 @@ func (vhdx) planSet(s *source, frame label.Frame) (*Edit, error) {
 	copy(content, encoded)
 	to := img.spare()
 	if to.entry != nil {
-		e.Steps = append(e.Steps, Step{Writes: []Write{{Offset: img.at(to), Data: content}}})
+		e.Steps = append(e.Steps, refillAt(img.at(to), to.content, content)...)
 		return e, nil
 	}
 	return e, img.addSlots(e, to, content)

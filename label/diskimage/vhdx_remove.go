@@ -83,9 +83,13 @@ func (img *vhdxImage) blank(e *Edit, ours []*vhdxSlot) error {
 		return fmt.Errorf("plan removal: %w: only empty items are left, among those of other tools", ErrNoLabel)
 	}
 	current := img.current()
-	if spares := slices.DeleteFunc(slices.Clone(said), func(s *vhdxSlot) bool { return s == current }); len(spares) > 0 {
-		e.Steps = append(e.Steps, img.clear(spares, Step{}))
+	var spares [][]Step
+	for _, s := range said {
+		if s != current {
+			spares = append(spares, refillAt(img.at(s), s.content, make([]byte, len(s.content))))
+		}
 	}
+	e.Steps = append(e.Steps, abreast(spares...)...)
 	if current != nil {
 		first := bytes.Repeat([]byte{0}, sectorSize-int(img.at(current)%sectorSize))
 		e.Steps = append(e.Steps, Step{Writes: []Write{{Offset: img.at(current), Data: first[:min(len(first), len(current.content))]}}},

@@ -51,11 +51,11 @@ func (vmdk) planSet(s *source, frame label.Frame) (*Edit, error) {
 		}
 	}
 	if !sl.none() {
-		step, err := img.overwrite(to, encoded, lines, e)
+		steps, err := img.overwrite(to, encoded, lines, e)
 		if err != nil {
 			return nil, err
 		}
-		e.Steps = append(e.Steps, step)
+		e.Steps = append(e.Steps, steps...)
 	}
 	if img.header == nil {
 		e.Replace = img.padded(textAfter(img.src.head, e.Steps))
@@ -201,25 +201,27 @@ func foreign(r rune) bool {
 }
 
 // overwrite puts a frame into a slot of n lines, some of which may only have been appended by e.
-func (img *vmdkImage) overwrite(to *slot, encoded []byte, n int, e *Edit) (Step, error) {
+func (img *vmdkImage) overwrite(to *slot, encoded []byte, n int, e *Edit) ([]Step, error) {
 	lines := to.lines
 	if len(lines) < n {
 		// The parser is the one place that knows where lines stand. It read this text before, so that it cannot
 		// fail on the same with lines of ours.
 		grown, err := parseDescriptor(after(img.src.head, e.Steps)[img.base:])
 		if err != nil {
-			return Step{}, err
+			return nil, err
 		}
 		lines = grown.slots.a.lines
 		if to.name == 'b' {
 			lines = grown.slots.b.lines
 		}
 	}
-	var step Step
-	for i, v := range encodeSlot(encoded, len(lines)) {
-		step.Writes = append(step.Writes, Write{Offset: img.base + int64(lines[i].valueFrom), Data: v})
+	put := func(frame []byte) (w []Write) {
+		for i, v := range encodeSlot(frame, len(lines)) {
+			w = append(w, Write{Offset: img.base + int64(lines[i].valueFrom), Data: v})
+		}
+		return w
 	}
-	return step, nil
+	return refill(!to.remains, encoded, put, func(v byte) Write { return lines[0].version(img.base, v) }), nil
 }
 
 // after is content with the steps' writes made.

@@ -59,10 +59,13 @@ func (img *vmdkImage) cut(e *Edit, from int) {
 
 // blank turns both slots into empty ones, line by line where they stand, since another tool has put lines after
 // them and moving those cannot be done safely. The spare slot goes first, so that an older label never counts
-// again; then one byte ends the current one.
+// again, and of a frame that a power cut left there first what makes it one; then one byte ends the current one.
 func (img *vmdkImage) blank(e *Edit) {
 	sl := &img.desc.slots
 	clearSlot := func(s *slot) {
+		if s.remains && s.sound {
+			e.Steps = append(e.Steps, Step{Writes: []Write{s.lines[0].version(img.base, 0)}})
+		}
 		var step Step
 		for _, l := range s.lines {
 			if n := l.valueTo - l.valueFrom; n > 0 {

@@ -37,6 +37,8 @@ type slot struct {
 	sound bool         // numbered 00, 01, ... once each, every value lineChars long
 	empty bool         // nothing but zeros
 	frame *label.Frame // nil: none that is valid
+	// remains: of a frame that a power cut kept from being written (settled says no).
+	remains bool
 }
 
 func (s *slot) room() int { return len(s.lines) * lineBytes }
@@ -108,18 +110,18 @@ func (s *slot) judge(text []byte) {
 	for i, l := range s.lines {
 		// Exactly lineChars characters and no padding: a value that decodes has exactly lineBytes.
 		if n, err := alphabet.Decode(content[i*lineBytes:(i+1)*lineBytes], text[l.valueFrom:l.valueTo]); err != nil || n != lineBytes {
-			s.empty = false
+			s.empty, s.remains = false, true
 			return
 		}
 	}
-	s.empty = len(bytes.Trim(content, "\x00")) == 0
-	n, err := label.FrameSize(content)
-	if err != nil || n > len(content) {
-		return
-	}
-	if f, err := label.DecodeFrame(content[:n]); err == nil {
-		s.frame = &f
-	}
+	s.empty, s.remains, s.frame = blank(content), !settled(content), frameAt(content)
+}
+
+// version is the write of the byte at frameVersionAt, which is 0 or 1, in a sound slot at an offset of the file. It is one character:
+// the seventh has two bits of the magic and the three upper ones of that byte, which are 0; the eighth is the rest.
+func (l slotLine) version(base int64, v byte) Write {
+	const at = frameVersionAt * 8 / 5
+	return Write{Offset: base + int64(l.valueFrom) + at + 1, Data: []byte{'a' + v}}
 }
 
 // current is the slot whose frame counts: valid and of the higher serial, a when they are equal; nil: no label.
