@@ -54,8 +54,9 @@ func (s *source) readBeside(info *Info) (*label.Frame, error) {
 	return best, nil
 }
 
-// planSetBeside stores frame in the sidecar and then in the attribute, where there can be one.
-func (s *source) planSetBeside(frame label.Frame, info *Info, present *label.Frame) (*Edit, error) {
+// planSetBeside stores frame in the sidecar and then in the attribute, where there can be one. before is what of the image frame
+// is bound to, beyond its size.
+func (s *source) planSetBeside(frame label.Frame, info *Info, present *label.Frame, before ...Write) (*Edit, error) {
 	if err := checkFrame(frame, info, present); err != nil {
 		return nil, err
 	}
@@ -78,7 +79,7 @@ func (s *source) planSetBeside(frame label.Frame, info *Info, present *label.Fra
 	} else if err != nil {
 		return nil, fmt.Errorf("plan label: read sidecar: %w", err)
 	}
-	return &Edit{Size: s.size, Want: &frame, Beside: []BesideChange{change}}, nil
+	return &Edit{Size: s.size, Before: before, Want: &frame, Beside: []BesideChange{change}}, nil
 }
 
 // planRemoveBeside removes sidecar and attribute, damaged or not.

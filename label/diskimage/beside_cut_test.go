@@ -76,3 +76,27 @@ func TestBesideFails(t *testing.T) {
 		}
 	}
 }
+
+// TestBesideChanged: a label that lies beside an image is not put beside another one that came in its place meanwhile.
+func TestBesideChanged(t *testing.T) {
+	t.Parallel()
+	for name, data := range map[string][]byte{
+		"vhd": crash.VHDDynamic("", ""), "fixed vhd": crash.VHDFixed(),
+	} {
+		m := &besideMem{Mem: *mem(data)}
+		e, err := diskimage.PlanSet(m, crash.Small(t, binding(t, data), 1))
+		if err != nil || len(e.Steps) > 0 {
+			t.Fatalf("%s: %+v, %v", name, e, err)
+		}
+		other, err := diskimage.Options{}.PlanIdentity(m, "00112233-4455-6677-8899-aabbccddeeff")
+		if err == nil {
+			err = diskimage.Apply(m, other)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := diskimage.Apply(m, e); !errors.Is(err, diskimage.ErrChanged) || m.sidecar != nil {
+			t.Errorf("%s: error %v, expected ErrChanged; sidecar %q", name, err, m.sidecar)
+		}
+	}
+}

@@ -25,7 +25,7 @@ func (vhd) planSet(s *source, frame label.Frame) (*Edit, error) {
 		return nil, err
 	}
 	if img.footer == nil && !s.opts.VHDFooter {
-		return s.planSetBeside(frame, img.info, present)
+		return s.planSetBeside(frame, img.info, present, img.newEdit().Before...)
 	}
 	if err := checkFrame(frame, img.info, present); err != nil {
 		return nil, err
