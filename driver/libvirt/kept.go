@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 
 	"libvirt.org/go/libvirtxml"
@@ -46,6 +47,9 @@ func KeptLabels(doc []byte) (domain string, kept []KeptLabel, err error) {
 			k.Envelope, k.Fault = nil, "the domain has no such disk"
 		} else {
 			k.describe(source)
+			if k.Fault = notToWrite(&d, source); k.Fault != "" {
+				k.Envelope = nil
+			}
 		}
 		kept = append(kept, k)
 	}
@@ -59,6 +63,28 @@ func (k *KeptLabel) describe(d *libvirtxml.DomainDisk) {
 	if d.Driver != nil && d.Driver.Type != "" {
 		k.Format = d.Driver.Type
 	}
+}
+
+// notToWrite says why a domain's label is not for the disk's image: the image is others' too, does not keep what is written,
+// or its label file would be another disk of this domain. Empty: it is.
+func notToWrite(d *libvirtxml.Domain, disk *libvirtxml.DomainDisk) string {
+	switch {
+	case disk.ReadOnly != nil:
+		return "the disk is read-only for this domain"
+	case disk.Shareable != nil:
+		return "the disk is shared with other domains"
+	case disk.Transient != nil:
+		return "the disk forgets what is written"
+	case disk.Source == nil || disk.Source.File == nil:
+		return ""
+	}
+	sidecar := path.Clean(disk.Source.File.File) + sidecarSuffix
+	for _, other := range d.Devices.Disks {
+		if other.Source != nil && other.Source.File != nil && path.Clean(other.Source.File.File) == sidecar {
+			return "its label file would be another disk"
+		}
+	}
+	return ""
 }
 
 // diskNamed is the disk, and no drive for media, with that target.

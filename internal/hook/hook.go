@@ -13,7 +13,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/berth-project/berth/driver/dir"
@@ -83,10 +87,55 @@ func store(k *libvirt.KeptLabel) string {
 	}
 }
 
+// maxLinks is Linux's own bound of the links in a path.
+const maxLinks = 40
+
+// resolve follows the symbolic links in an absolute path that root made, or whom the hook runs as. Anybody else's is refused:
+// whoever may write into an image's folder would send the hook, which is root, to another file.
+func resolve(path string) (string, error) {
+	at, links := "/", 0
+	for rest := strings.Split(path, "/"); len(rest) > 0; {
+		next := rest[0]
+		rest = rest[1:]
+		step := filepath.Join(at, next) // also of "", "." and ".."
+		st, err := os.Lstat(step)
+		if err != nil {
+			return "", err
+		}
+		if st.Mode()&fs.ModeSymlink == 0 {
+			at = step
+			continue
+		}
+		owner, ok := st.Sys().(*syscall.Stat_t)
+		if !ok || owner.Uid != 0 && int(owner.Uid) != os.Geteuid() {
+			return "", fmt.Errorf("%s is a link that neither root nor the hook's user made", step)
+		}
+		if links++; links > maxLinks {
+			return "", fmt.Errorf("%s: more than %d links", path, maxLinks)
+		}
+		target, err := os.Readlink(step)
+		if err != nil {
+			return "", err
+		}
+		if filepath.IsAbs(target) {
+			at = "/"
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return at, nil
+}
+
 // open locks the image. It waits for a moment where somebody else has it.
 func open(path string) (*dir.File, error) {
+	path, err := resolve(path)
+	if err != nil {
+		return nil, err
+	}
 	for try := 1; ; try++ {
 		f, err := dir.OpenWrite(path)
+		if err == nil && f.Path() != path {
+			return nil, errors.Join(fmt.Errorf("%s turned into a link to %s", path, f.Path()), f.Close())
+		}
 		var locked *dir.LockedError
 		if err == nil || !errors.As(err, &locked) || try == tries {
 			return f, err

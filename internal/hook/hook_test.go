@@ -134,6 +134,10 @@ func TestReleaseRefuses(t *testing.T) {
 		{"format without labels", kept("vda", good), disk("vda", "luks", path), "no place"},
 		{"declared as what it is not", kept("vda", good), disk("vda", "qcow2", path), "not written"},
 		{"a folder", kept("vda", good), disk("vda", "raw", filepath.Dir(path)), "a folder"},
+		{"read-only", kept("vda", good), strings.Replace(disk("vda", "raw", path), "<target", "<readonly/><target", 1), "read-only"},
+		{"shared", kept("vda", good), strings.Replace(disk("vda", "raw", path), "<target", "<shareable/><target", 1), "shared with other domains"},
+		{"transient", kept("vda", good), strings.Replace(disk("vda", "raw", path), "<target", "<transient/><target", 1), "forgets"},
+		{"label file is a disk", kept("vda", good), disk("vda", "raw", path) + disk("vdb", "raw", filepath.Dir(path)+"/./"+filepath.Base(path)+".berth"), "another disk"},
 		{"in the name of another namespace", strings.ReplaceAll(kept("vda", good), "berth:label ", `label xmlns="urn:x" `), disk("vda", "raw", path), ""},
 	} {
 		xml := strings.ReplaceAll(domain(c.labels, c.disks), "urn:x\" disk=\"vda\">"+good+"</berth:label>", "urn:x\" disk=\"vda\">"+good+"</label>")
@@ -165,6 +169,45 @@ func TestReleaseOfImageInUse(t *testing.T) {
 	}
 	if err := held.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestReleaseThroughLinks: root's links are followed, such as those of folders; another user's could lead anywhere.
+func TestReleaseThroughLinks(t *testing.T) {
+	t.Parallel()
+	path, serial := image(t, "raw")
+	folder := t.TempDir()
+	link := func(name, target string, owner int) string {
+		t.Helper()
+		full := filepath.Join(folder, name)
+		if err := errors.Join(os.Symlink(target, full), os.Lchown(full, owner, owner)); err != nil {
+			t.Skipf("needs to give links away: %v", err)
+		}
+		return full
+	}
+	mine := os.Geteuid()
+	images := link("images", filepath.Dir(path), mine)
+	theirs := link("theirs", filepath.Dir(path), 4711)
+	loop := link("loop", "loop", mine)
+	relative := link("relative", "./images/./"+filepath.Base(path), mine)
+	for i, c := range []struct{ path, said string }{
+		{filepath.Join(theirs, filepath.Base(path)), "is a link that neither root"},
+		{link("image", path, 4711), "is a link that neither root"},
+		{link("behind", theirs+"/"+filepath.Base(path), mine), "is a link that neither root"},
+		{loop, "more than 40 links"},
+		{filepath.Join(images, "none"), "no such file"},
+		{filepath.Join(images, filepath.Base(path)), "written into"},
+		{relative, "written into"},
+	} {
+		before, n := serial(), uint32(i+1)
+		said := release(t, domain(kept("vda", envelope(t, n, size)), disk("vda", "raw", c.path)))
+		want := before
+		if c.said == "written into" {
+			want = n
+		}
+		if !strings.Contains(said, c.said) || serial() != want {
+			t.Errorf("%s: said %q, serial %d, expected %q and %d", c.path, said, serial(), c.said, want)
+		}
 	}
 }
 
