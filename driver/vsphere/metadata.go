@@ -68,6 +68,9 @@ func parseKept(text string) (map[string]string, error) {
 	if err := json.Unmarshal([]byte(text), &kept); err != nil {
 		return nil, fmt.Errorf("no JSON object of texts: %w", err)
 	}
+	if kept == nil { // JSON's null
+		return nil, errors.New("null, expected a JSON object of texts")
+	}
 	if len(kept) > maxKeptDisks {
 		return nil, fmt.Errorf("%d disks, expected at most %d", len(kept), maxKeptDisks)
 	}

@@ -64,18 +64,20 @@ func TestLabelMetadata(t *testing.T) {
 
 // TestForeignMetadata: a value that somebody else wrote is a gap, and is not overwritten.
 func TestForeignMetadata(t *testing.T) {
-	s, d := world(t)
-	vm := *observe(t, d).VM("vm-web")
-	putExtra(t, s, "vm-web", "berth.labels", "gold")
-	seen := observe(t, d)
-	if got := metadata(seen.VM("vm-web")); got[0] != "" {
-		t.Errorf("kept %q", got)
-	}
-	if len(seen.Gaps) != 1 || !strings.Contains(seen.Gaps[0].What, "berth.labels") {
-		t.Errorf("gaps %+v", seen.Gaps)
-	}
-	if err := d.SetLabelMetadata(t.Context(), vm, vm.Disks[0].ID, []byte("x")); fleet.KindOf(err) != fleet.Permanent {
-		t.Errorf("set over it: %v", err)
+	for _, value := range []string{"gold", "null", "[]", `{"2000": 1}`, `{"2000": null`, strings.Repeat(" ", 300<<10)} {
+		s, d := world(t)
+		vm := *observe(t, d).VM("vm-web")
+		putExtra(t, s, "vm-web", "berth.labels", value)
+		seen := observe(t, d)
+		if got := metadata(seen.VM("vm-web")); got[0] != "" {
+			t.Errorf("%.20q: kept %q", value, got)
+		}
+		if len(seen.Gaps) != 1 || !strings.Contains(seen.Gaps[0].What, "berth.labels") {
+			t.Errorf("%.20q: gaps %+v", value, seen.Gaps)
+		}
+		if err := d.SetLabelMetadata(t.Context(), vm, vm.Disks[0].ID, []byte("x")); fleet.KindOf(err) != fleet.Permanent {
+			t.Errorf("%.20q: set over it: %v", value, err)
+		}
 	}
 }
 
