@@ -24,18 +24,8 @@ func Apply(f File, e *Edit) error {
 	if err := expectBeside(f, e.Beside); err != nil {
 		return fmt.Errorf("apply edit: %w: %w", ErrChanged, err)
 	}
-	replaced, err := replace(f, e)
-	if err != nil {
+	if err := change(f, e); err != nil {
 		return err
-	}
-	var before []Step
-	if !replaced {
-		if before, err = applySteps(f, e.Steps); err != nil {
-			return err
-		}
-	}
-	if err := applyBeside(f, e.Beside); err != nil {
-		return errors.Join(err, takeBack(f, before, e.Size))
 	}
 	got, _, err := Options{Format: e.Format}.ReadLabel(f)
 	if err != nil {
@@ -45,6 +35,35 @@ func Apply(f File, e *Edit) error {
 		return errors.New("verify label: the image does not hold what was written")
 	}
 	return nil
+}
+
+// change does what the edit says, or takes back what it can.
+func change(f File, e *Edit) error {
+	if e.BesideFirst {
+		if err := applyBeside(f, e.Beside); err != nil {
+			return err
+		}
+		if _, err := changeImage(f, e); err != nil {
+			return errors.Join(err, takeBackBeside(f, e.Beside))
+		}
+		return nil
+	}
+	before, err := changeImage(f, e)
+	if err != nil {
+		return err
+	}
+	if err := applyBeside(f, e.Beside); err != nil {
+		return errors.Join(err, takeBack(f, before, e.Size))
+	}
+	return nil
+}
+
+// changeImage gives what stood where the steps have written.
+func changeImage(f File, e *Edit) ([]Step, error) {
+	if replaced, err := replace(f, e); replaced || err != nil {
+		return nil, err
+	}
+	return applySteps(f, e.Steps)
 }
 
 func replace(f File, e *Edit) (bool, error) {

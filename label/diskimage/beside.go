@@ -91,13 +91,14 @@ func (s *source) planRemoveBeside(info *Info) (*Edit, error) {
 	return e, s.dropBeside(e, info.Place)
 }
 
-// dropBeside lets e remove what lies beside the image; last what is in the place that counts, so that a removal cut off shows no
-// label older than the present one.
+// dropBeside lets e remove what lies beside the image; last what is in the place that counts, be it the image, so that a removal cut
+// off shows no label older than the present one.
 func (s *source) dropBeside(e *Edit, counts Place) error {
 	b, ok := s.r.(Beside)
 	if !ok {
 		return nil
 	}
+	e.BesideFirst = counts == PlaceImage
 	changes := []BesideChange{{Attribute: AttributeLabel}, {}}
 	if counts == PlaceAttribute {
 		slices.Reverse(changes)
@@ -162,18 +163,28 @@ func applyBeside(f File, changes []BesideChange) error {
 		}
 		if err != nil {
 			err = fmt.Errorf("write label %s: %w", c.name(), err)
-			for j := i; j >= 0; j-- { // i too: it can be done and not be durable
-				if now, gerr := changes[j].get(b); gerr == nil && bytes.Equal(now, changes[j].Old) {
-					continue
-				}
-				if back := changes[j].set(b, changes[j].Old); back != nil && !errors.Is(back, errors.ErrUnsupported) {
-					err = errors.Join(err, fmt.Errorf("take back what was written: %w", back))
-				}
-			}
-			return err
+			return errors.Join(err, takeBackBeside(f, changes[:i+1])) // c too: it can be done and not be durable
 		}
 	}
 	return nil
+}
+
+// takeBackBeside puts back what stood there before the changes, in the opposite order.
+func takeBackBeside(f File, changes []BesideChange) error {
+	b, ok := f.(Beside)
+	if !ok {
+		return nil
+	}
+	var errs []error
+	for _, c := range slices.Backward(changes) {
+		if now, err := c.get(b); err == nil && bytes.Equal(now, c.Old) {
+			continue
+		}
+		if err := c.set(b, c.Old); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			errs = append(errs, fmt.Errorf("take back what was written: %w", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // expectBeside reports what is not as the edit was planned for.

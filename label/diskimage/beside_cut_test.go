@@ -42,6 +42,73 @@ func TestRemoveBesideCut(t *testing.T) {
 	}
 }
 
+// TestRemoveImageCut: nor does it when the label is in the image and an older one is left beside it.
+func TestRemoveImageCut(t *testing.T) {
+	t.Parallel()
+	for name, data := range map[string][]byte{
+		"dynamic vhd": crash.VHDDynamic("", ""), "fixed vhd": crash.VHDFixed(), "vdi": smallVDI(512, 1024, ""),
+	} {
+		disk := binding(t, data)
+		stale, err := crash.Small(t, disk, 3).Envelope()
+		if err != nil {
+			t.Fatal(err)
+		}
+		set := func() *besideMem {
+			m := &besideMem{Mem: *mem(data)}
+			e, err := diskimage.Options{VHDFooter: true}.PlanSet(m, unsigned(t, disk, 5))
+			if err == nil {
+				err = diskimage.Apply(m, e)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.sidecar, m.attributes[diskimage.AttributeLabel] = stale, stale
+			return m
+		}
+		check := func(m *besideMem, what string, counts func(serial uint32) bool) {
+			t.Helper()
+			frame, _, err := diskimage.ReadLabel(m)
+			var serial uint32
+			if frame != nil {
+				serial = frame.Serial
+			}
+			if err != nil || !counts(serial) {
+				t.Errorf("%s, %s: label %d, %v", name, what, serial, err)
+			}
+		}
+		for left := 1; ; left++ {
+			m := set()
+			m.left = left
+			done := cut(t, func() error { return crash.Remove(m) })
+			check(m, "beside cut off", func(serial uint32) bool { return serial == 0 || serial == 5 && !done })
+			if done {
+				break
+			}
+		}
+		m := set()
+		e, err := diskimage.PlanRemove(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.sidecar, m.attributes = nil, nil // as they are when the steps begin
+		if err := crash.States(m.Data, e, func(s crash.State) error {
+			check(&besideMem{Mem: *mem(s.Data)}, s.Name, func(serial uint32) bool { return serial == 0 || serial == 5 && !s.Done })
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		read := &readOnlyMem{besideMem: *set()}
+		if err := crash.Remove(read); err == nil || !bytes.Equal(read.sidecar, stale) || !bytes.Equal(read.attributes[diskimage.AttributeLabel], stale) {
+			t.Errorf("%s: the image cannot be written: %v, sidecar %q", name, err, read.sidecar)
+		}
+	}
+}
+
+// readOnlyMem refuses every write of the image itself.
+type readOnlyMem struct{ besideMem }
+
+func (m *readOnlyMem) WriteAt([]byte, int64) (int, error) { return 0, errors.New("bad disk") }
+
 // TestBesideFails: when the change beside the image fails, that in the image is taken back, whether it sets a label or removes it.
 func TestBesideFails(t *testing.T) {
 	t.Parallel()
@@ -81,7 +148,7 @@ func TestBesideFails(t *testing.T) {
 func TestBesideChanged(t *testing.T) {
 	t.Parallel()
 	for name, data := range map[string][]byte{
-		"vhd": crash.VHDDynamic("", ""), "fixed vhd": crash.VHDFixed(),
+		"vhd": crash.VHDDynamic("", ""), "fixed vhd": crash.VHDFixed(), "vdi with a comment": smallVDI(512, 1024, "our mail server"),
 	} {
 		m := &besideMem{Mem: *mem(data)}
 		e, err := diskimage.PlanSet(m, crash.Small(t, binding(t, data), 1))

@@ -105,6 +105,8 @@ type Edit struct {
 	Steps []Step
 	// Beside is changed after the steps, one after another, each in one atomic, durable step.
 	Beside []BesideChange
+	// BesideFirst: before the steps instead. What is taken away in the image must not bring out an older label beside it.
+	BesideFirst bool
 	// Replace, when not nil, is the whole new content for a File that is a Replacer; Steps are then not used.
 	Replace []byte
 	// Want is the label that the image carries afterwards; nil: none.
