@@ -15,7 +15,9 @@ type stingy struct {
 	most int
 }
 
-func (s stingy) ReadAt(p []byte, off int64) (int, error) { return s.Mem.ReadAt(p[:min(len(p), s.most)], off) }
+func (s stingy) ReadAt(p []byte, off int64) (int, error) {
+	return s.Mem.ReadAt(p[:min(len(p), s.most)], off)
+}
 
 // TestShortReads: less than was asked for is an error, never the image's end: a label behind it would be taken for none, and
 // an edit be planned on half of what is there.

@@ -74,6 +74,9 @@ func (s *source) fill(b []byte, off int64) ([]byte, error) {
 		return nil, nil
 	}
 	got, err := s.r.ReadAt(b, off)
+	if got < len(b) && err == nil {
+		err = io.ErrNoProgress // io.ReaderAt forbids it: a short read is not to be taken for the image's end
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read image at %d: %w", off, err)
 	}
