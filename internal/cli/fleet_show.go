@@ -104,6 +104,20 @@ type diskView struct {
 	Tier  string       `json:"tier"`
 	Needs string       `json:"needs"`
 	Trust fleet.Trust  `json:"trust"`
+	// Place is where the label that counts was found; absent where there is none.
+	Place fleet.LabelPlace `json:"place,omitempty"`
+}
+
+// elsewhere says where the label is when it is not in the image, where one would look.
+func (d *diskView) elsewhere() string {
+	switch d.Place {
+	case fleet.LabelInMetadata:
+		return fmt.Sprintf("label of disk %s is in the metadata of its hypervisor", d.ID)
+	case fleet.LabelInSidecar:
+		return fmt.Sprintf("label of disk %s is beside its image", d.ID)
+	default:
+		return ""
+	}
 }
 
 func newFleetView(p *policy.Problem) *fleetView {
@@ -165,7 +179,7 @@ func (v *fleetView) addVM(j *judge, vm *fleet.VM) {
 		}
 		out.Disks = append(out.Disks, diskView{
 			ID: d.ID, Pool: d.Pool, Tier: tierName(p.PoolTiers, p.Pools[d.Pool].Tier),
-			Needs: tierName(p.PoolTiers, need), Trust: d.Label.Trust,
+			Needs: tierName(p.PoolTiers, need), Trust: d.Label.Trust, Place: d.Label.Place,
 		})
 	}
 	v.VMs = append(v.VMs, out)
@@ -239,6 +253,11 @@ func (a *app) printVMs(v *fleetView) {
 			why = append(why, "held: "+vm.Hold)
 		}
 		why = append(why, vm.Notes...)
+		for i := range vm.Disks {
+			if note := vm.Disks[i].elsewhere(); note != "" {
+				why = append(why, note)
+			}
+		}
 		g.add(text(string(vm.ID)), text(level), trustCell(vm.Trust), text(string(vm.Host)), text(string(vm.Power)),
 			text(poolsOf(places)), state, text(strings.Join(why, "; ")))
 	}

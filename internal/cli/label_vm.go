@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/internal/vmlabel"
@@ -18,6 +19,7 @@ import (
 // vmSelection names disks by the VM that has them instead of by a file.
 type vmSelection struct {
 	vms    []string // names or patterns
+	all    bool     // every VM, whatever its name
 	disks  []string // of each VM; none: all
 	config string
 	trust  string
@@ -79,12 +81,8 @@ func (a *app) eachVMDisk(ctx context.Context, s *vmSelection, op string, work vm
 	if err != nil {
 		return t, err
 	}
-	for _, g := range snapshot.Gaps {
-		if g.What == "everything" {
-			a.note("berth: %s: %s was not seen: %s", op, cleanLine(g.Object), cleanLine(g.Cause))
-		}
-	}
 	disks, err := s.match(snapshot, w)
+	s.unseen(a, &t, op, snapshot)
 	if err != nil {
 		return t, err
 	}
@@ -124,6 +122,38 @@ func (a *app) reportVM(op string, line *vmLabelLine, err error) {
 	}
 }
 
+// unseen says what was not looked at since it could not be seen, and counts it where it may have been meant.
+func (s *vmSelection) unseen(a *app, t *tally, op string, snapshot *fleet.Snapshot) {
+	for _, g := range snapshot.Gaps {
+		vm, disk, ok := strings.Cut(strings.TrimPrefix(g.Object, "vm "), " disk ")
+		v := snapshot.VM(fleet.VMID(vm))
+		switch {
+		case g.What == "everything" || g.What == "vms":
+			a.note("berth: %s: %s was not seen: %s", op, cleanLine(g.Object), cleanLine(g.Cause))
+			if s.all || slices.ContainsFunc(s.vms, func(p string) bool { return strings.ContainsAny(p, "*?[") }) {
+				t.add(codeFailed)
+			}
+		case ok && v != nil && s.selects(v.ID) && s.takes(fleet.DiskID(disk)) && !slices.ContainsFunc(v.Disks, func(d fleet.Disk) bool { return string(d.ID) == disk }):
+			a.note("berth: %s: vm %s disk %s was not seen: %s", op, cleanLine(vm), cleanLine(disk), cleanLine(g.Cause))
+			t.add(codeFailed)
+		}
+	}
+}
+
+// selects says whether the VM is one of those meant.
+func (s *vmSelection) selects(id fleet.VMID) bool {
+	return s.all || slices.ContainsFunc(s.vms, func(p string) bool { return matchesVM(p, id) })
+}
+
+func matchesVM(p string, id fleet.VMID) bool {
+	ok, _ := path.Match(p, string(id)) // checked by given
+	return ok || p == string(id)
+}
+
+func (s *vmSelection) takes(id fleet.DiskID) bool {
+	return len(s.disks) == 0 || slices.Contains(s.disks, string(id))
+}
+
 // match lists the selected disks in the order of the snapshot. A name or a disk that is nowhere is an error before anything is
 // done.
 func (s *vmSelection) match(snapshot *fleet.Snapshot, w *world) ([]vmlabel.Disk, error) {
@@ -131,12 +161,10 @@ func (s *vmSelection) match(snapshot *fleet.Snapshot, w *world) ([]vmlabel.Disk,
 	met := map[string]bool{}
 	for i := range snapshot.VMs {
 		v := &snapshot.VMs[i]
-		if !slices.ContainsFunc(s.vms, func(p string) bool {
-			ok, _ := path.Match(p, string(v.ID)) // checked by given
-			ok = ok || p == string(v.ID)
-			met[p] = met[p] || ok
-			return ok
-		}) {
+		for _, p := range s.vms {
+			met[p] = met[p] || matchesVM(p, v.ID)
+		}
+		if !s.selects(v.ID) {
 			continue
 		}
 		keeper, ok := w.keeper(v.Source)
@@ -144,7 +172,7 @@ func (s *vmSelection) match(snapshot *fleet.Snapshot, w *world) ([]vmlabel.Disk,
 			return nil, fmt.Errorf("vm %s: source %s keeps no labels", v.ID, v.Source)
 		}
 		for _, d := range v.Disks {
-			if pool := snapshot.Pool(d.Pool); pool != nil && (len(s.disks) == 0 || slices.Contains(s.disks, string(d.ID))) {
+			if pool := snapshot.Pool(d.Pool); pool != nil && s.takes(d.ID) {
 				out = append(out, vmlabel.Disk{Source: keeper, VM: *v, Pool: *pool, Disk: d})
 				met["disk "+string(d.ID)] = true
 			}
@@ -159,6 +187,9 @@ func (s *vmSelection) match(snapshot *fleet.Snapshot, w *world) ([]vmlabel.Disk,
 		if !met["disk "+d] {
 			return nil, &cliError{code: codeNothing, err: fmt.Errorf("no disk %q on that VM", d), hint: "'berth label get --vm NAME' lists them"}
 		}
+	}
+	if len(out) == 0 && !s.all {
+		return nil, &cliError{code: codeNothing, err: errors.New("no disk of that VM is in a pool that was seen"), hint: "'berth fleet show' lists what was not seen"}
 	}
 	return out, nil
 }
@@ -312,9 +343,7 @@ of the metadata. A VM that runs is left for later. On libvirt hosts the hook doe
 install libvirt'). It prints a line for each label that it settled.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if len(s.vms) == 0 {
-				s.vms = []string{"*"}
-			}
+			s.all = len(s.vms) == 0
 			if _, err := s.given(nil); err != nil {
 				return err
 			}
