@@ -62,6 +62,9 @@ func Convert(ctx context.Context, r Request) (_ *Result, err error) {
 
 func (c *conversion) run(ctx context.Context) (*Result, error) {
 	size, err := c.tool.virtualSize(ctx, driver(c.src.top().format), c.src.alone())
+	if err == nil {
+		err = c.sameSize(size)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +105,17 @@ func (c *conversion) run(ctx context.Context) (*Result, error) {
 		return res, c.removeSource(res)
 	}
 	return res, nil
+}
+
+// sameSize holds QEMU to have understood the same disk as we have: it counts in sectors, and takes the size of a VHD from other fields
+// where it knows who made it.
+func (c *conversion) sameSize(size label.Bytes) error {
+	const sector = 512
+	m := c.src.top()
+	if m.format == diskimage.FormatVHD || size == (m.info.VirtualSize+sector-1)/sector*sector {
+		return nil
+	}
+	return fmt.Errorf("read image %s: %w: a disk of %d bytes, qemu-img makes %d of it", m.path, diskimage.ErrUnsupported, m.info.VirtualSize, size)
 }
 
 // rehearse makes an empty destination of the same size and options, and labels it: what is wrong with the options, the size,

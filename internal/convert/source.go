@@ -85,6 +85,7 @@ func (s *source) follow(f *dir.File, path string, declared diskimage.Format, roo
 		if err != nil {
 			return errors.Join(err, closeLink(link))
 		}
+		err = m.whole()
 		if seen[link.ID] {
 			err = fmt.Errorf("follow chain: %w: %s is its own ancestor", diskimage.ErrChain, path)
 		}
@@ -215,33 +216,6 @@ func qcow2Header(r diskimage.Reader, info *diskimage.Info) (snapshots int, err e
 	return int(binary.BigEndian.Uint32(b[snapshotsAt:])), nil
 }
 
-// partsOf are the files that the descriptor at path names, none of which may lie outside its folder. QEMU opens whatever is
-// written there.
-func partsOf(path string, info *diskimage.Info) ([]string, error) {
-	if info.Format != diskimage.FormatVMDK || !isText(path) {
-		return nil, nil
-	}
-	root, err := os.OpenRoot(filepath.Dir(path))
-	if err != nil {
-		return nil, fmt.Errorf("read image %s: %w", path, err)
-	}
-	defer func() { _ = root.Close() }() // it was only read
-	var parts []string
-	for _, e := range info.Extents {
-		if e.Name == "" {
-			continue
-		}
-		p, err := partOf(root, e)
-		if err != nil {
-			return nil, fmt.Errorf("read image %s: extent %q: %w", path, e.Name, err)
-		}
-		if p != "" {
-			parts = append(parts, filepath.Join(filepath.Dir(path), p))
-		}
-	}
-	return unique(parts), nil
-}
-
 func unique(list []string) []string {
 	seen := map[string]bool{}
 	var out []string
@@ -252,44 +226,6 @@ func unique(list []string) []string {
 		}
 	}
 	return out
-}
-
-func partOf(root *os.Root, e diskimage.Extent) (string, error) {
-	if !filepath.IsLocal(e.Name) || !utf8.ValidString(e.Name) {
-		return "", dir.ErrOutside
-	}
-	f, err := root.Open(e.Name)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	st, err := f.Stat()
-	if err != nil {
-		return "", err
-	}
-	if !st.Mode().IsRegular() {
-		return "", fmt.Errorf("%w: no regular file", diskimage.ErrCorrupt)
-	}
-	// QEMU takes a sparse extent without a capacity for a descriptor, and opens what that names.
-	var head [20]byte
-	if n, err := f.ReadAt(head[:], 0); n == len(head) && string(head[:4]) == "KDMV" && binary.LittleEndian.Uint64(head[12:]) == 0 {
-		return "", fmt.Errorf("%w: a sparse extent without a capacity", diskimage.ErrCorrupt)
-	} else if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
-	}
-	return e.Name, nil
-}
-
-// isText says whether a VMDK is a descriptor alone.
-func isText(path string) bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	var b [4]byte
-	_, err = io.ReadFull(f, b[:])
-	return err == nil && string(b[:]) != "KDMV"
 }
 
 // spec names the image and all below it to qemu-img: each with its format, and with nothing under it but
