@@ -21,9 +21,11 @@ import (
 )
 
 const (
-	// chunk is what one ranged request reads: more than any descriptor, and a VMDK header with its
+	// chunk is what one ranged request reads at least: more than any descriptor, and a VMDK header with its
 	// embedded descriptor.
 	chunk = 64 << 10
+	// maxChunk is what one request reads at most, when the caller wants as much: a copy of a disk pays the round trip for it.
+	maxChunk = 8 << 20
 	// maxSkipped bounds what is read and thrown away of a server that ignores ranges.
 	maxSkipped = 16 << 20
 	// maxWritten bounds an image that can be written: text descriptors are written whole.
@@ -98,7 +100,7 @@ func (d *Driver) OpenImage(ctx context.Context, pool fleet.Pool, name string) (f
 		return nil, permanent(op, fmt.Errorf("path %q is not plain: %w", p.Path, fleet.ErrNotFound))
 	}
 	f := &imageFile{d: d, ctx: ctx, op: op, url: d.fileURL(a, p.Path)}
-	if err := f.fill(0); err != nil {
+	if err := f.fill(0, chunk); err != nil {
 		return nil, readError(op, err)
 	}
 	return f, nil
@@ -117,7 +119,7 @@ func (d *Driver) fileURL(a storeAddress, file string) string {
 	return u.String()
 }
 
-// imageFile is one open image. It reads in chunks and keeps the last one, so that a label costs one request.
+// imageFile is one open image. It reads in chunks, as large as what is asked for, and keeps the last one, so that a label costs one request.
 //
 // Writing replaces the whole file by one PUT, since file access knows no ranged write: only a file of at most 64 KiB
 // can be written, which is every text descriptor and no data. A PUT is the server's own step: it is
@@ -169,7 +171,7 @@ func (f *imageFile) ReadAt(p []byte, off int64) (int, error) {
 			return n, io.EOF
 		}
 		if at < f.off || at >= f.off+int64(len(f.buf)) {
-			if err := f.fill(at); err != nil {
+			if err := f.fill(at, min(max(int64(len(p)-n), chunk), maxChunk)); err != nil {
 				return n, readError(f.op, err)
 			}
 			if len(f.buf) == 0 || at < f.off {
@@ -181,9 +183,9 @@ func (f *imageFile) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// fill reads one chunk from off and learns the size. The caller holds f.mu, or nobody else has f yet.
-func (f *imageFile) fill(off int64) error {
-	return f.d.request(f.ctx, http.MethodGet, f.url, nil, fmt.Sprintf("bytes=%d-%d", off, off+chunk-1), func(res *http.Response) error {
+// fill reads up to want bytes, at most maxChunk, from off and learns the size. The caller holds f.mu, or nobody else has f yet.
+func (f *imageFile) fill(off, want int64) error {
+	return f.d.request(f.ctx, http.MethodGet, f.url, nil, fmt.Sprintf("bytes=%d-%d", off, off+want-1), func(res *http.Response) error {
 		skip := int64(0)
 		switch res.StatusCode {
 		case http.StatusPartialContent:
@@ -212,16 +214,21 @@ func (f *imageFile) fill(off int64) error {
 		if _, err := io.CopyN(io.Discard, res.Body, skip); err != nil {
 			return err
 		}
-		b, err := io.ReadAll(io.LimitReader(res.Body, chunk))
-		if err != nil {
-			return err
-		}
-		if want := min(int64(chunk), f.size-off); int64(len(b)) < want {
-			return io.ErrUnexpectedEOF
+		b := make([]byte, max(min(want, f.size-off), 0))
+		if _, err := io.ReadFull(res.Body, b); err != nil {
+			return noEOF(err)
 		}
 		f.off, f.buf = off, b
 		return nil
 	})
+}
+
+// noEOF makes the end of an answer before its time an error of its own.
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // contentRange reads "bytes 0-99/200" and "bytes */200".
