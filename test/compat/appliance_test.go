@@ -25,11 +25,12 @@ func appliances(t *testing.T, pairs []pair, rows map[string][]string) {
 		t.Log("short: guestfish and virt-v2v are left out")
 		return
 	}
-	if _, err := exec.LookPath("guestfish"); err == nil {
-		rows[guestfishRow] = guestfish(t, pairs)
-	}
-	if _, err := exec.LookPath("virt-v2v"); err == nil {
-		rows[virtV2VRow] = virtV2V(t, pairs)
+	for tool, row := range map[string]string{"guestfish": guestfishRow, "virt-v2v": virtV2VRow} {
+		if _, err := exec.LookPath(tool); err != nil {
+			missing(t, tool, row)
+			continue
+		}
+		rows[row] = map[string]func(*testing.T, []pair) []string{guestfishRow: guestfish, virtV2VRow: virtV2V}[row](t, pairs)
 	}
 }
 
@@ -39,7 +40,7 @@ func guestfish(t *testing.T, pairs []pair) []string {
 	var args []string
 	commands := "run\n"
 	for i, path := range paths(pairs) {
-		args = append(args, "--format="+guestfishFormat(pairs[i%len(pairs)].format), "-a", path)
+		args = append(args, "--format="+pairs[i%len(pairs)].format, "-a", path)
 		commands += fmt.Sprintf("checksum-device sha256 /dev/sd%c\n", 'a'+i)
 	}
 	cmd := exec.CommandContext(t.Context(), "guestfish", append([]string{"--ro"}, args...)...)
@@ -55,8 +56,6 @@ func guestfish(t *testing.T, pairs []pair) []string {
 	}
 	return verdicts(t, pairs, func(i int) bool { return sums[i] == sums[i+len(pairs)] })
 }
-
-func guestfishFormat(f string) string { return f }
 
 func paths(pairs []pair) []string {
 	var all []string

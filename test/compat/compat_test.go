@@ -28,9 +28,7 @@ const (
 // TestCompatibility does every operation to a labelled image of every layout and to its twin, and compares what became of
 // the label with the page.
 func TestCompatibility(t *testing.T) {
-	if _, err := exec.LookPath("qemu-img"); err != nil {
-		t.Skip("qemu-img is not installed: no image to try anything on")
-	}
+	needTools(t)
 	raw := content(t)
 	var pairs []pair
 	for _, l := range layouts() {
@@ -39,7 +37,7 @@ func TestCompatibility(t *testing.T) {
 	rows := map[string][]string{}
 	for _, op := range slices.Concat(operations(), virtualBox(t)) {
 		if _, err := exec.LookPath(op.needs); err != nil && !op.inChroot() {
-			t.Logf("%s is not installed: row %q is not checked", op.needs, op.name)
+			missing(t, op.needs, op.name)
 			continue
 		}
 		row := make([]string, len(pairs))

@@ -3,6 +3,7 @@ package compat_test
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -33,6 +34,26 @@ func layouts() []layout {
 		{name: "VHD sidecar", file: "vm-db.vhd", format: "vpc"},
 		{name: "raw", file: "vm-db.raw", format: "raw", options: diskimage.Options{Format: diskimage.FormatRaw}},
 	}
+}
+
+// needTools skips a test where only our own code is to be tested, or QEMU's tools are missing.
+func needTools(t *testing.T) {
+	t.Helper()
+	if os.Getenv("BERTH_NO_LAB") != "" {
+		t.Skip("BERTH_NO_LAB: no tests with other programs")
+	}
+	if _, err := exec.LookPath("qemu-img"); err != nil {
+		t.Skip("qemu-img is not installed: no image to try anything on")
+	}
+}
+
+// missing notes a tool that is not installed; where all have to be there, as in CI, that is a failure.
+func missing(t *testing.T, tool, row string) {
+	t.Helper()
+	if os.Getenv("BERTH_LAB") == "must" {
+		t.Errorf("%s is not installed: row %q cannot be checked", tool, row)
+	}
+	t.Logf("%s is not installed: row %q is not checked", tool, row)
 }
 
 // content is what the guest has on its disk: 8 MiB with data at the start, in the middle and at the end.

@@ -81,9 +81,7 @@ func (o operator) said(t *testing.T, path string) map[string]any {
 // equal, in every other format too, and after its removal the foreign tools see what they saw at first.
 func TestShow(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("qemu-img"); err != nil {
-		t.Skip("qemu-img is not installed")
-	}
+	needTools(t)
 	raw := content(t)
 	o := newOperator(t)
 	for _, l := range layouts() {

@@ -14,6 +14,7 @@ import (
 // VirtualBox, read, changed, removed; a clone that VirtualBox makes of the labelled image has what one of the twin has.
 func TestVirtualBoxImages(t *testing.T) {
 	t.Parallel()
+	needTools(t)
 	v, ok := findVBox(t)
 	if !ok {
 		t.Skip("no VirtualBox")
