@@ -73,8 +73,13 @@ func removeLabel(e entry, strip, dryRun bool) outcome {
 		if img == nil {
 			return o
 		}
+		none := img.frame == nil && !img.info.Damaged
+		if none && strip {
+			_, err := e.opts.PlanStrip(img)
+			none = err != nil
+		}
 		closeQuietly(img)
-		if img.frame == nil && !img.info.Damaged {
+		if none {
 			return outcome{skip: true, note: "no label"}
 		}
 	}
@@ -86,7 +91,11 @@ func removeLabel(e entry, strip, dryRun bool) outcome {
 		if info.Damaged && !strip {
 			return outcome{err: diskimage.ErrDamaged}
 		}
-		edit, err := e.opts.PlanRemove(f)
+		plan := e.opts.PlanRemove
+		if strip {
+			plan = e.opts.PlanStrip
+		}
+		edit, err := plan(f)
 		o.line.Format, o.line.Subformat = string(info.Format), info.Subformat
 		if errors.Is(err, diskimage.ErrNoLabel) && strip {
 			o.note = "no label"
@@ -104,7 +113,7 @@ func removeLabel(e entry, strip, dryRun bool) outcome {
 		}
 		o.note = "label " + verb
 		if frame == nil {
-			o.note = "remains of a damaged label " + verb
+			o.note = "remains of a label " + verb
 		}
 		if edit.Remains != "" {
 			o.note += "; what other tools still see: " + edit.Remains

@@ -167,3 +167,27 @@ func TestBesideChanged(t *testing.T) {
 		}
 	}
 }
+
+// TestStrip: attributes that show a label which is gone are taken away by strip alone.
+func TestStrip(t *testing.T) {
+	t.Parallel()
+	for name, data := range map[string][]byte{"vmdk": stream(), "qcow2": usualQcow2().bytes(), "vhd": crash.VHDFixed(), "raw": rawImage()} {
+		m := &besideMem{Mem: *mem(data), attributes: map[string][]byte{diskimage.AttributeLevel: []byte("gold")}}
+		if name == "vmdk" {
+			m.attributes[diskimage.AttributeLabel] = []byte("{}")
+		}
+		if _, err := diskimage.PlanRemove(m); !errors.Is(err, diskimage.ErrNoLabel) {
+			t.Errorf("%s: remove: %v", name, err)
+		}
+		e, err := diskimage.Options{}.PlanStrip(m)
+		if err == nil {
+			err = diskimage.Apply(m, e)
+		}
+		if err != nil || len(m.attributes) > 0 || m.Writes > 0 {
+			t.Errorf("%s: %v, attributes %q", name, err, m.attributes)
+		}
+		if _, err := (diskimage.Options{}).PlanStrip(m); !errors.Is(err, diskimage.ErrNoLabel) {
+			t.Errorf("%s: again: %v", name, err)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package diskimage
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"github.com/berth-project/berth/label"
@@ -134,6 +135,24 @@ func (o Options) PlanRemove(r Reader) (*Edit, error) {
 	}
 	e.Format = c.format()
 	return e, mirror(s, e)
+}
+
+// PlanStrip is PlanRemove that also takes away what is left beside the image of a label that is gone, such as of a copy that was
+// overwritten: attributes that show it to people. ErrNoLabel: there is nothing of it either.
+func (o Options) PlanStrip(r Reader) (*Edit, error) {
+	e, gone := o.PlanRemove(r)
+	if !errors.Is(gone, ErrNoLabel) {
+		return e, gone
+	}
+	c, s, err := o.find(r)
+	if err != nil {
+		return nil, err
+	}
+	e = &Edit{Format: c.format(), Size: s.size}
+	if err := mirror(s, e); err != nil || len(e.Beside) == 0 {
+		return nil, errors.Join(err, gone)
+	}
+	return e, nil
 }
 
 // PlanIdentity works out how to give the image another identity (Info.UUID), for a copy that takes the place of its
