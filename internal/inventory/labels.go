@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -23,17 +25,31 @@ type reader struct {
 	pools  map[fleet.PoolID]fleet.Pool // copies: a read that was given up on may still be under way
 	// hung counts, for each pool, the disks whose reads got no answer in time.
 	hung map[fleet.PoolID]*atomic.Int64
+	// disks says whose disk a file is that has the name of a sidecar: its content is a guest's, and no label.
+	disks map[fleet.ChainLink]string
 }
 
 func newReader(s Source, part *fleet.Snapshot, o Options) *reader {
-	r := &reader{source: s, part: part, opts: o, hosts: map[fleet.HostID]*fleet.Host{}, pools: map[fleet.PoolID]fleet.Pool{}, hung: map[fleet.PoolID]*atomic.Int64{}}
+	r := &reader{source: s, part: part, opts: o, hosts: map[fleet.HostID]*fleet.Host{}, pools: map[fleet.PoolID]fleet.Pool{}, hung: map[fleet.PoolID]*atomic.Int64{}, disks: map[fleet.ChainLink]string{}}
 	for i := range part.Hosts {
 		r.hosts[part.Hosts[i].ID] = &part.Hosts[i]
 	}
 	for _, p := range part.Pools {
 		r.pools[p.ID], r.hung[p.ID] = p, new(atomic.Int64)
 	}
+	for i := range part.VMs {
+		v := &part.VMs[i]
+		for _, d := range v.Disks {
+			if strings.HasSuffix(d.Path, diskimage.SidecarSuffix) {
+				r.disks[fileOf(d.Pool, d.Path)] = fmt.Sprintf("disk %s of vm %s", d.ID, v.ID)
+			}
+		}
+	}
 	return r
+}
+
+func fileOf(pool fleet.PoolID, file string) fleet.ChainLink {
+	return fleet.ChainLink{Pool: pool, Path: path.Clean(file)}
 }
 
 // readAll fills in the label of every disk. One that cannot be read, or whose format has no place for one, is
@@ -91,10 +107,11 @@ func (r *reader) disk(ctx context.Context, v *fleet.VM, d *fleet.Disk) (found fl
 	}
 	var none *noLabelError
 	var bad *metadataError
+	var over *displacedError
 	switch {
 	case err == nil:
 		return found, ""
-	case errors.As(err, &bad), errors.As(err, &none):
+	case errors.As(err, &bad), errors.As(err, &none), errors.As(err, &over):
 		return found, err.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		hung.Add(1)
@@ -123,9 +140,22 @@ func (e *metadataError) Error() string { return "label in the hypervisor's metad
 
 func (e *metadataError) Unwrap() error { return e.err }
 
+// displacedError: a label without a good signature counts over one that has it.
+type displacedError struct{ kept, image uint32 }
+
+func (e *displacedError) Error() string {
+	return fmt.Sprintf("the label in the hypervisor's metadata (serial %d) is not signed as it should be, and counts over the signed one of the image (serial %d)", e.kept, e.image)
+}
+
 // counting is the one of the image's label and of that in the hypervisor's metadata that counts: the one with the higher
-// serial, the image's when they are equal, and the disk's own rather than an ancestor's. With a *noLabelError or a
-// *metadataError the label is right nevertheless.
+// serial, the image's when they are equal, and the disk's own rather than an ancestor's. With a *noLabelError, a
+// *metadataError or a *displacedError the label is right nevertheless.
+//
+// The signature does not decide which one counts. Where it did, a label that somebody sets without a key would be without
+// effect, and silently so, and the image's would come back whenever a key expires. What that leaves to those who may change
+// a VM's configuration, and not its image, is to take a signed label's effect away: an unsigned one is worth the catalogue's
+// unsigned_ceiling at most and an invalid one nothing, so that nobody is raised by it. They can as well detach the disk. The
+// inventory shows it, and the audit remembers the signed one.
 func (r *reader) counting(ctx context.Context, images []fleet.ChainLink, d *fleet.Disk) (fleet.Label, error) {
 	in, err := r.nearest(ctx, images)
 	if err != nil && !errors.As(err, new(*noLabelError)) || d.Metadata == "" {
@@ -142,7 +172,11 @@ func (r *reader) counting(ctx context.Context, images []fleet.ChainLink, d *flee
 	if disk == (label.Binding{}) { // a device, say, whose bytes are all the guest's
 		disk.Size = d.Size
 	}
-	return r.verified(&kept, disk, fleet.LabelInMetadata, ""), nil
+	out := r.verified(&kept, disk, fleet.LabelInMetadata, "")
+	if in.own() && in.label.Trust == fleet.TrustSigned && out.Trust != fleet.TrustSigned {
+		return out, &displacedError{kept.Serial, in.label.Serial}
+	}
+	return out, nil
 }
 
 // found is what a walk through a backing chain came to.
@@ -227,7 +261,7 @@ func (r *reader) image(ctx context.Context, image fleet.ChainLink) (frame *label
 			frame, err = nil, fmt.Errorf("close image %s: %w", image.Path, closing)
 		}
 	}()
-	frame, info, err = diskimage.Options{Format: format}.ReadLabel(&patient{ctx: ctx, file: file})
+	frame, info, err = diskimage.Options{Format: format}.ReadLabel(&patient{ctx: ctx, file: file, sidecar: r.disks[fileOf(image.Pool, image.Path+diskimage.SidecarSuffix)]})
 	switch {
 	case err != nil:
 		return nil, nil, fmt.Errorf("read label of %s: %w", image.Path, err)
@@ -239,8 +273,9 @@ func (r *reader) image(ctx context.Context, image fleet.ChainLink) (frame *label
 
 // patient stops reading when the context ends, whatever the driver does.
 type patient struct {
-	ctx  context.Context
-	file fleet.ImageFile
+	ctx     context.Context
+	file    fleet.ImageFile
+	sidecar string // whose disk the sidecar is; empty: nobody's
 }
 
 func (p *patient) ReadAt(b []byte, off int64) (int, error) {
@@ -279,6 +314,9 @@ func (p *patient) Sidecar() ([]byte, error) {
 	b, err := p.beside()
 	if err != nil {
 		return nil, err
+	}
+	if p.sidecar != "" {
+		return nil, fmt.Errorf("it is %s", p.sidecar)
 	}
 	return b.Sidecar()
 }

@@ -32,6 +32,7 @@ func TestWhichLabelCounts(t *testing.T) {
 	t.Parallel()
 	inherited := signed()
 	inherited.From = "base.vmdk"
+	unsigned := fleet.Label{Trust: fleet.TrustUnsigned, Document: gold(), Serial: 3}
 	none := fleet.Label{Trust: fleet.TrustNone}
 	with := func(d fleet.Disk, metadata string) fleet.Disk {
 		d.Metadata = metadata
@@ -44,7 +45,8 @@ func TestWhichLabelCounts(t *testing.T) {
 		level string
 		gap   string
 	}{
-		{"newer", with(vmdk(signed()), envelope(t, 4, "silver")), fleet.LabelInMetadata, "silver", ""},
+		{"newer", with(vmdk(signed()), envelope(t, 4, "silver")), fleet.LabelInMetadata, "silver", "(serial 4) is not signed as it should be, and counts over the signed one of the image (serial 3)"},
+		{"newer than an unsigned one", with(vmdk(unsigned), envelope(t, 4, "silver")), fleet.LabelInMetadata, "silver", ""},
 		{"same", with(vmdk(signed()), envelope(t, 3, "silver")), fleet.LabelInImage, "gold", ""},
 		{"older", with(vmdk(signed()), envelope(t, 2, "silver")), fleet.LabelInImage, "gold", ""},
 		{"only", with(vmdk(none), envelope(t, 1, "silver")), fleet.LabelInMetadata, "silver", ""},
@@ -99,6 +101,21 @@ func TestSidecar(t *testing.T) {
 	got := out.VMs[0].Disks[0].Label
 	if got.Place != fleet.LabelInSidecar || got.Serial != 7 || got.Trust != fleet.TrustInvalid || !strings.Contains(got.Reason, "transplanted") {
 		t.Errorf("label %+v, expected the sidecar's, which is that of another disk", got)
+	}
+}
+
+// TestSidecarThatIsADisk: what a guest writes into a disk with the name of a sidecar is nobody's label.
+func TestSidecarThatIsADisk(t *testing.T) {
+	t.Parallel()
+	none := fleet.Label{Trust: fleet.TrustNone}
+	s := world("lab", vmdk(none), vmdk(none))
+	s.VMs[0].Disks[1].Path = "./" + s.VMs[0].Disks[0].Path + ".berth"
+	out := take(t, s, besides{relabelled{sim.New(s), "raw"}, envelope(t, 7, "silver")})
+	if got := out.VMs[0].Disks[0].Label; got.Trust != fleet.TrustUnknown || got.Document != nil {
+		t.Errorf("label %+v, expected that it could not be read", got)
+	}
+	if len(out.Gaps) != 1 || !strings.Contains(out.Gaps[0].Cause, "it is disk vdb of vm vm-db") {
+		t.Errorf("gaps %+v", out.Gaps)
 	}
 }
 
