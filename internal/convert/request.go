@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -35,6 +36,9 @@ type Request struct {
 	// RemoveSource removes the source's files when the destination has its name, was compared with the source and read back. When
 	// that fails the result is returned with the error.
 	RemoveSource bool
+	// Deliver, when not nil, is called when the destination has its name and was read back, before the source is removed and while
+	// it is still kept from writers. With its error the source stays, and the result is returned with it.
+	Deliver func(context.Context, *Result) error
 	// Signer, when not nil, signs the label anew for the destination's identity. Vouch is then asked whether the present
 	// label, bound to the disk as given, deserves that; its error refuses the conversion.
 	Signer label.Signer
