@@ -118,7 +118,7 @@ func (img *qcow2Image) moveName(e *Edit, to int) error {
 
 // step adds a step of one write.
 func (e *Edit) step(at int, data []byte) {
-	e.Steps = append(e.Steps, Step{Writes: []Write{{Offset: int64(at), Data: data}}})
+	e.write(int64(at), data)
 }
 
 // change overwrites the slot that does not count.

@@ -1,7 +1,6 @@
 package diskimage
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -122,12 +121,7 @@ func findSlots(list []extension) extSlots {
 		if e.kind != extBerth || n < 0 || string(e.data[n:n+len(extMark)]) != extMark {
 			continue
 		}
-		s := extSlot{extension: e, name: e.data[n+len(extMark)], empty: len(bytes.Trim(e.data[:n], "\x00")) == 0}
-		if size, err := label.FrameSize(e.data[:n]); err == nil && size <= n {
-			if f, err := label.DecodeFrame(e.data[:size]); err == nil {
-				s.frame = &f
-			}
-		}
+		s := extSlot{extension: e, name: e.data[n+len(extMark)], empty: blank(e.data[:n]), frame: frameAt(e.data[:n])}
 		found = append(found, s)
 	}
 	return found

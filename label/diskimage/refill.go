@@ -12,6 +12,19 @@ const frameVersionAt = 4
 // frameSum is the length of a frame's CRC, which ends it.
 const frameSum = 4
 
+// frameAt is the valid frame that b begins with, or nil.
+func frameAt(b []byte) *label.Frame {
+	n, err := label.FrameSize(b)
+	if err != nil || n > len(b) {
+		return nil
+	}
+	frame, err := label.DecodeFrame(b[:n])
+	if err != nil {
+		return nil
+	}
+	return &frame
+}
+
 // settled reports that a slot's content is what a completed change leaves: a valid frame or none, and zeros behind it. All else has
 // remains of a frame that a power cut kept from being written.
 func settled(content []byte) bool {

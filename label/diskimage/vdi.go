@@ -189,19 +189,6 @@ func blank(b []byte) bool {
 	return bytes.Equal(b, zero[:len(b)])
 }
 
-// frameAt is the valid frame that b begins with, or nil.
-func frameAt(b []byte) *label.Frame {
-	n, err := label.FrameSize(b)
-	if err != nil || n > len(b) {
-		return nil
-	}
-	frame, err := label.DecodeFrame(b[:n])
-	if err != nil {
-		return nil
-	}
-	return &frame
-}
-
 // usable reports whether the slots can take a label: nobody else has anything there.
 func (img *vdiImage) usable() bool {
 	for _, p := range img.slots {

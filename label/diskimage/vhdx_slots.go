@@ -1,7 +1,6 @@
 package diskimage
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/berth-project/berth/label"
@@ -31,7 +30,7 @@ func (s *vhdxSlot) sound() bool {
 }
 
 // empty reports that the slot says nothing.
-func (s *vhdxSlot) empty() bool { return len(bytes.Trim(s.content, "\x00")) == 0 }
+func (s *vhdxSlot) empty() bool { return blank(s.content) }
 
 func (img *vhdxImage) readSlots() error {
 	for i, id := range []string{vhdxSlotA, vhdxSlotB} {
@@ -45,12 +44,7 @@ func (img *vhdxImage) readSlots() error {
 		if err != nil {
 			return err
 		}
-		s.content = b
-		if n, err := label.FrameSize(b); err == nil && n <= len(b) {
-			if f, err := label.DecodeFrame(b[:n]); err == nil {
-				s.frame = &f
-			}
-		}
+		s.content, s.frame = b, frameAt(b)
 	}
 	a, b := &img.slots[0], &img.slots[1]
 	img.info.HasLabel = img.frame() != nil
