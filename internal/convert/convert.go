@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/berth-project/berth/driver/dir"
 	"github.com/berth-project/berth/label"
 	"github.com/berth-project/berth/label/diskimage"
 )
@@ -82,10 +81,10 @@ func (c *conversion) run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	res := &Result{Source: c.src.top().info, Fate: FateNone, Snapshots: c.src.top().states}
+	if err := c.unchanged(); err != nil {
+		return nil, err
+	}
 	if c.frame != nil {
-		if err := c.unchanged(); err != nil {
-			return nil, err
-		}
 		l, err := c.deliver(c.stage.image(), *c.frame, c.owner.info.Binding())
 		if err != nil {
 			return nil, err
@@ -100,6 +99,11 @@ func (c *conversion) run(ctx context.Context) (*Result, error) {
 	}
 	if res.Files, err = c.stage.publish(); err != nil {
 		return nil, err
+	}
+	if c.Deliver != nil {
+		if err := c.Deliver(ctx, res); err != nil {
+			return res, err
+		}
 	}
 	if c.RemoveSource {
 		return res, c.removeSource(res)
@@ -121,7 +125,7 @@ func (c *conversion) sameSize(size label.Bytes) error {
 // rehearse makes an empty destination of the same size and options, and labels it: what is wrong with the options, the size,
 // the names or the label is then known before the long copy.
 func (c *conversion) rehearse(ctx context.Context, size label.Bytes) (err error) {
-	r := &stage{path: filepath.Join(c.stage.path, asideFolder), folder: c.stage.folder, name: c.stage.name, force: c.stage.force}
+	r := &stage{path: filepath.Join(c.stage.path, asideFolder), folder: c.stage.folder, name: c.stage.name, force: c.stage.force, inputs: c.stage.inputs}
 	if err := os.Mkdir(r.path, 0o700); err != nil {
 		return fmt.Errorf("make destination: %w", err)
 	}
@@ -173,21 +177,18 @@ func (c *conversion) fill(ctx context.Context, size label.Bytes) error {
 	return c.rebase(ctx)
 }
 
-// unchanged holds the source to the label that was read at the beginning.
+// unchanged holds the source to what was read at the beginning: to its files, and to the labels of all images of which the
+// destination may have one.
 func (c *conversion) unchanged() error {
-	f, err := dir.Open(c.owner.path)
-	if err != nil {
-		return err
+	for i := range c.src.chain {
+		if err := c.src.chain[i].sameLabel(); err != nil {
+			return err
+		}
+		if c.Keep {
+			break
+		}
 	}
-	defer func() { _ = f.Close() }() // it was only read
-	now, _, err := diskimage.Options{Format: c.owner.format}.ReadLabel(f)
-	if err != nil {
-		return fmt.Errorf("read label of %s again: %w", c.owner.path, err)
-	}
-	if !sameLabel(now, c.frame) {
-		return fmt.Errorf("read label of %s again: %w", c.owner.path, diskimage.ErrChanged)
-	}
-	return nil
+	return c.src.same()
 }
 
 // compare holds the destination's content, as a guest sees it, to the source's.

@@ -28,6 +28,7 @@ type CopyRequest struct {
 type copying struct {
 	*CopyRequest
 	src   *member
+	all   *source
 	stage *stage
 	names []copyName
 	total int64
@@ -55,8 +56,8 @@ func Copy(ctx context.Context, r CopyRequest) (_ *Result, err error) {
 	if err := checkName(r.Destination, src.top().format); err != nil {
 		return nil, err
 	}
-	c := &copying{CopyRequest: &r, src: src.top()}
-	if c.stage, err = newStage(r.Destination, r.Force, src.files()); err != nil {
+	c := &copying{CopyRequest: &r, src: src.top(), all: src}
+	if c.stage, err = newStage(r.Destination, r.Force, append(src.files(), src.under(filepath.Dir(r.Destination))...)); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.stage.discard()) }()
@@ -99,7 +100,7 @@ func (c *copying) finish(ctx context.Context) (*Result, error) {
 			}
 		}
 	}
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), c.all.same()); err != nil {
 		return nil, err
 	}
 	res.Files, err = c.stage.publish()

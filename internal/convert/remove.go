@@ -15,6 +15,9 @@ func (c *conversion) removeSource(res *Result) error {
 	if _, err := readBack(res.Files[0], c.Format, res.Label); err != nil {
 		return fmt.Errorf("remove source: the destination is not as it was made: %w", err)
 	}
+	if err := c.src.same(); err != nil {
+		return fmt.Errorf("remove source: %w", err)
+	}
 	top := c.src.top()
 	path, err := filepath.EvalSymlinks(top.path)
 	if err != nil {

@@ -30,7 +30,13 @@ type member struct {
 // source is the image to read, and what lies under it.
 type source struct {
 	chain []member // the image itself first
-	held  []*os.File
+	held  []held
+}
+
+// held is a file that is being read, locked, and what it was when its lock was taken.
+type held struct {
+	*os.File
+	st os.FileInfo
 }
 
 // openSource reads the headers of the image and of all that lies under it, and keeps writers away from them until close. Nothing
@@ -63,9 +69,40 @@ func openSource(path string, declared diskimage.Format, chain bool, roots []stri
 }
 
 func (s *source) close() {
-	for _, f := range s.held {
-		release(f)
+	for _, h := range s.held {
+		release(h.File)
 	}
+}
+
+// same reports files that others have taken the place of, and those that somebody has written to whatever the lock.
+func (s *source) same() error {
+	for _, h := range s.held {
+		now, err := os.Stat(h.Name())
+		if err != nil {
+			return fmt.Errorf("read image: %w", err)
+		}
+		if !os.SameFile(now, h.st) || now.Size() != h.st.Size() || !now.ModTime().Equal(h.st.ModTime()) {
+			return fmt.Errorf("read image %s: %w", h.Name(), diskimage.ErrChanged)
+		}
+	}
+	return nil
+}
+
+// sameLabel holds the image to the label that was read of it before it was locked.
+func (m *member) sameLabel() error {
+	f, err := dir.Open(m.path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	now, _, err := diskimage.Options{Format: m.format}.ReadLabel(f)
+	if err != nil {
+		return fmt.Errorf("read label of %s again: %w", m.path, err)
+	}
+	if !sameLabel(now, m.frame) {
+		return fmt.Errorf("read label of %s again: %w", m.path, diskimage.ErrChanged)
+	}
+	return nil
 }
 
 // top is the image that was asked for.
@@ -185,11 +222,15 @@ func (s *source) hold(path, id string) error {
 	if err == nil {
 		err = holdShared(f)
 	}
+	h := held{File: f}
+	if err == nil {
+		h.st, err = f.Stat()
+	}
 	if err != nil {
 		release(f)
 		return err
 	}
-	s.held = append(s.held, f)
+	s.held = append(s.held, h)
 	return nil
 }
 
@@ -285,5 +326,38 @@ func (s *source) files() []string {
 	for i := range s.chain {
 		out = append(append(out, s.chain[i].path), s.chain[i].parts...)
 	}
+	return out
+}
+
+// under are the files below an image of which nothing is read, as far as they lie beside it or in folder.
+func (s *source) under(folder string) []string {
+	m := s.top()
+	tree, err := dir.OpenTree(m.path, folder)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = tree.Close() }() // it was only read
+	var out []string
+	var link diskimage.Link // of the image itself: nothing that is to be closed
+	for range diskimage.MaxChain {
+		if !m.info.Parent.Exists() {
+			break
+		}
+		next, err := openParent(tree, link, m)
+		_ = closeLink(link)
+		if err != nil {
+			return out
+		}
+		link = next
+		_, info, err := diskimage.Options{Format: m.info.Parent.Format}.ReadLabel(link.Reader)
+		out = append(out, link.Name)
+		if err != nil {
+			break
+		}
+		parts, _ := partsOf(link.Name, info) // what is no part of it cannot be lost
+		out = append(out, parts...)
+		m = &member{path: link.Name, format: info.Format, info: info}
+	}
+	_ = closeLink(link)
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,7 @@ type stage struct {
 	folder string // that the destination is going to be in
 	name   string // of the destination
 	force  bool
+	inputs []string  // files that must not be replaced
 	target *dir.File // what is being replaced, locked; nil: nothing
 	moved  []move    // what was done of publishing, in order
 	stuck  bool      // what was replaced could not be brought back: the folder holds it, and stays
@@ -53,15 +55,31 @@ func newStage(destination string, force bool, inputs []string) (*stage, error) {
 			return nil, err
 		}
 	}
-	s := &stage{folder: filepath.Dir(dst), name: filepath.Base(dst), force: force}
-	if dir.IsTemp(s.name) || s.name == asideFolder {
-		return nil, fmt.Errorf("make destination %s: %w: the name is that of a temporary file", destination, ErrRequest)
+	s := &stage{folder: filepath.Dir(dst), name: filepath.Base(dst), force: force, inputs: inputs}
+	if err := s.named(destination); err != nil {
+		return nil, err
 	}
 	s.path = filepath.Join(s.folder, ".berth-"+rand.Text()+".tmp")
 	if err := os.Mkdir(s.path, 0o700); err != nil {
 		return nil, fmt.Errorf("make destination %s: %w", destination, errOf(err))
 	}
 	return s, nil
+}
+
+// named refuses names that mean something else than an image.
+func (s *stage) named(destination string) error {
+	var what string
+	switch {
+	case dir.IsTemp(s.name) || s.name == asideFolder:
+		what = "the name is that of a temporary file"
+	case strings.HasSuffix(s.name, diskimage.SidecarSuffix):
+		what = "the name is that of a sidecar"
+	case strings.HasSuffix(destination, "/"):
+		what = "there is no such folder, expected the name of a file"
+	default:
+		return nil
+	}
+	return fmt.Errorf("make destination %s: %w: %s", destination, ErrRequest, what)
 }
 
 // errOf takes the temporary name out of an error.
@@ -73,12 +91,20 @@ func errOf(err error) error {
 	return err
 }
 
-// replaceable reports why what stands at dst must stay.
-func replaceable(given, dst string, st os.FileInfo, force bool, inputs []string) error {
+// isInput reports whether the file is one that is being read.
+func isInput(given string, st os.FileInfo, inputs []string) error {
 	for _, p := range inputs {
 		if is, err := os.Stat(p); err == nil && os.SameFile(is, st) {
 			return fmt.Errorf("make destination %s: %w: %s", given, ErrSame, p)
 		}
+	}
+	return nil
+}
+
+// replaceable reports why what stands at dst must stay.
+func replaceable(given, dst string, st os.FileInfo, force bool, inputs []string) error {
+	if err := isInput(given, st, inputs); err != nil {
+		return err
 	}
 	switch {
 	case st.IsDir():
@@ -215,6 +241,9 @@ func (s *stage) present(names []string) ([]string, error) {
 		}
 		if err != nil {
 			return nil, fmt.Errorf("publish destination: %w", err)
+		}
+		if err := isInput(p, st, s.inputs); err != nil {
+			return nil, err
 		}
 		if !s.force {
 			return nil, fmt.Errorf("publish destination: %s: %w", p, ErrExists)

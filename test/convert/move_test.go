@@ -144,3 +144,43 @@ func TestFetch(t *testing.T) {
 		t.Errorf("left behind: %s", left)
 	}
 }
+
+// TestSourceReplaced: another image under the source's name, or one that somebody wrote to, is neither taken for the one that was
+// looked at nor removed in its place.
+func TestSourceReplaced(t *testing.T) {
+	t.Parallel()
+	need(t, "qemu-img")
+	folder := t.TempDir()
+	src, other := filepath.Join(folder, "vm-db.raw"), filepath.Join(folder, "other.raw")
+	for name, change := range map[string]func() error{
+		"replaced": func() error { return os.Rename(other, src) },
+		"written":  func() error { return os.Truncate(src, diskSize/2) },
+		"labelled": func() error { return os.Rename(other+".berth", src+".berth") },
+	} {
+		disk(t, src, diskSize)
+		give(t, disk(t, other, diskSize), diskimage.FormatRaw, nil, someUUID)
+		done := false
+		r := convert.Request{
+			Source: src, Destination: filepath.Join(folder, name+".qcow2"), Format: diskimage.FormatQcow2, Now: now(),
+			Progress: func(_, _ label.Bytes) {
+				if done {
+					return
+				}
+				done = true
+				if err := change(); err != nil {
+					t.Error(err)
+				}
+			},
+		}
+		if _, err := convert.Convert(t.Context(), r); err == nil || !done {
+			t.Errorf("%s: error %v, changed %v", name, err, done)
+		}
+		if _, err := os.Stat(r.Destination); err == nil {
+			t.Errorf("%s: the destination is there", name)
+		}
+		if _, err := os.Stat(src); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		_ = os.Remove(src + ".berth")
+	}
+}

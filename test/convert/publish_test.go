@@ -135,3 +135,43 @@ func calls(t *testing.T, log, folder string) string {
 	}
 	return b.String()
 }
+
+// TestInputsStay: what is replaced with the destination is never what is being read, or what that is based on.
+func TestInputsStay(t *testing.T) {
+	t.Parallel()
+	need(t, "qemu-img")
+	folder := t.TempDir()
+	part := disk(t, filepath.Join(folder, "vm-db-flat.vmdk"), 1<<20)
+	side := disk(t, filepath.Join(folder, "vm-web.berth"), 1<<20)
+	give(t, part, diskimage.FormatRaw, nil, someUUID)
+	base, mid, top := filepath.Join(folder, "base.vmdk"), filepath.Join(folder, "mid.qcow2"), filepath.Join(folder, "top.qcow2")
+	run(t, convert.Request{Source: part, SourceFormat: diskimage.FormatRaw, Destination: base, Format: diskimage.FormatVMDK, Options: []string{"subformat=monolithicFlat"}})
+	command(t, "qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.vmdk", "-F", "vmdk", mid)
+	command(t, "qemu-img", "create", "-q", "-f", "qcow2", "-b", "mid.qcow2", "-F", "qcow2", top)
+	before := listing(t, folder)
+	for _, r := range []convert.Request{
+		{Source: part, Destination: filepath.Join(folder, "vm-db.vmdk"), Format: diskimage.FormatVMDK, Options: []string{"subformat=monolithicFlat"}},
+		{Source: side, Destination: filepath.Join(folder, "vm-web"), Format: diskimage.FormatRaw},
+		{Source: top, Destination: filepath.Join(folder, "base-flat.vmdk"), Format: diskimage.FormatRaw},
+	} {
+		r.SourceFormat, r.Force = diskimage.FormatRaw, true
+		if r.Source == top {
+			r.SourceFormat = ""
+		}
+		_ = fails(t.Context(), t, r, convert.ErrSame)
+	}
+	for _, dst := range []string{base, mid, filepath.Join(folder, "base-flat.vmdk")} {
+		if _, err := convert.Copy(t.Context(), convert.CopyRequest{Source: top, Destination: dst, Force: true}); !errors.Is(err, convert.ErrSame) {
+			t.Errorf("copy over %s, which it is based on: %v", dst, err)
+		}
+	}
+	for _, dst := range []string{filepath.Join(folder, "new") + "/", filepath.Join(folder, "new.berth")} {
+		_, err := convert.Convert(t.Context(), convert.Request{Source: part, SourceFormat: diskimage.FormatRaw, Destination: dst, Format: diskimage.FormatRaw})
+		if !errors.Is(err, convert.ErrRequest) {
+			t.Errorf("to %s: %v", dst, err)
+		}
+	}
+	if after := listing(t, folder); after != before {
+		t.Errorf("the folder has changed:\n%s\nbefore:\n%s", after, before)
+	}
+}
