@@ -3,7 +3,6 @@ package label
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -56,16 +55,27 @@ func OverrideKeys() []string {
 	}
 }
 
-var (
-	levelPattern = regexp.MustCompile(`^[a-z0-9._-]{1,64}$`)
-	valuePattern = regexp.MustCompile(`^[A-Za-z0-9._/-]{1,64}$`)
-	uuidPattern  = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
-)
+// isWord says whether s is 1 to 64 letters without an accent, digits and characters of more; lower: no capital letters.
+func isWord(s string, lower bool, more string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' && !lower {
+			continue
+		}
+		if strings.IndexByte(more, c) < 0 {
+			return false
+		}
+	}
+	return true
+}
 
 // Validate reports the first field that breaks a rule of the document. The wire form of a valid document is
 // at most MaxPayload bytes.
 func (d *Document) Validate() error {
-	if !levelPattern.MatchString(d.Level) {
+	if !isWord(d.Level, true, "._-") {
 		return fmt.Errorf("check label: level %q, expected 1 to 64 of [a-z0-9._-]", clip(d.Level))
 	}
 	if len(d.Overrides) > MaxOverrides {
@@ -75,14 +85,14 @@ func (d *Document) Validate() error {
 		if !slices.Contains(OverrideKeys(), k) {
 			return fmt.Errorf("check label: override %q is not known, expected one of %s", clip(k), strings.Join(OverrideKeys(), ", "))
 		}
-		if v := d.Overrides[k]; !valuePattern.MatchString(v) {
+		if v := d.Overrides[k]; !isWord(v, false, "._/-") {
 			return fmt.Errorf("check label: override %s is %q, expected 1 to 64 of [A-Za-z0-9._/-]", k, clip(v))
 		}
 	}
 	if d.Disk.Size <= 0 || d.Disk.Size > MaxSize {
 		return fmt.Errorf("check label: disk size %d, expected 1 to %d bytes", d.Disk.Size, MaxSize)
 	}
-	if u := d.Disk.UUID; u != "" && !uuidPattern.MatchString(u) {
+	if u := d.Disk.UUID; u != "" && !isWord(u, false, "-") {
 		return fmt.Errorf("check label: disk uuid %q, expected at most 64 of [A-Za-z0-9-]", clip(u))
 	}
 	if d.Serial == 0 {

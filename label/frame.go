@@ -87,15 +87,11 @@ func DecodeFrame(b []byte) (Frame, error) {
 
 // Document parses the payload, which has to be the canonical form of a valid document with the frame's serial.
 func (f Frame) Document() (Document, error) {
-	d, err := ParseDocument(f.Payload)
-	if err != nil {
-		return Document{}, err
-	}
-	canonical, err := d.Canonical()
-	if err != nil {
-		return Document{}, err
-	}
-	if !bytes.Equal(canonical, f.Payload) {
+	d, ok := parseCanonical(f.Payload)
+	if !ok {
+		if _, err := ParseDocument(f.Payload); err != nil {
+			return Document{}, err
+		}
 		return Document{}, errors.New("parse label: the payload is not canonical JSON")
 	}
 	if d.Serial != f.Serial {

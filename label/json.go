@@ -71,6 +71,14 @@ func ParseDocument(text []byte) (Document, error) {
 	if len(text) > MaxDocumentText {
 		return Document{}, fmt.Errorf("parse label: %d bytes, expected at most %d", len(text), MaxDocumentText)
 	}
+	if d, ok := parseCanonical(text); ok {
+		return d, nil
+	}
+	return parseAny(text)
+}
+
+// parseAny is ParseDocument for any form.
+func parseAny(text []byte) (Document, error) {
 	if !utf8.Valid(text) {
 		return Document{}, errors.New("parse label: not UTF-8")
 	}

@@ -174,7 +174,7 @@ func (p trustParser) key(n *yaml.Node) (TrustedKey, error) {
 			}
 			key.Issuer = v.Value
 		case "ceiling":
-			if !levelPattern.MatchString(v.Value) {
+			if !isWord(v.Value, true, "._-") {
 				return p.fault(v, fmt.Sprintf("ceiling %q", clip(v.Value)), "the name of a level, 1 to 64 of [a-z0-9._-]")
 			}
 			key.Ceiling = v.Value
