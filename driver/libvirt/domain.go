@@ -103,7 +103,7 @@ func translate(doc string, hostID fleet.HostID, pools []poolInfo) (*guest, error
 		g.vm.CPU = fleet.CPUs(int(d.VCPU.Value))
 	}
 	if d.Metadata != nil {
-		g.metadata(d.Metadata.XML)
+		g.metadata(doc)
 	}
 	g.bootFiles(&d)
 	if d.Devices != nil {
@@ -123,10 +123,10 @@ func translate(doc string, hostID fleet.HostID, pools []poolInfo) (*guest, error
 }
 
 // metadata reads what Berth keeps in the domain's metadata.
-func (g *guest) metadata(inner string) {
-	g.marker = findMarker(inner)
+func (g *guest) metadata(doc string) {
+	g.marker = findMarker(doc)
 	var faults map[string]string
-	g.labels, faults = findLabels(inner)
+	g.labels, faults = findLabels(doc)
 	for _, disk := range slices.Sorted(maps.Keys(faults)) {
 		g.gap(disk, "label in the metadata", "%s", faults[disk])
 	}
@@ -287,12 +287,34 @@ func (g *guest) devices(d *libvirtxml.DomainDeviceList) {
 	}
 }
 
-// findMarker finds the driver's mark in the inside of <metadata>; nil when there is none.
-func findMarker(inner string) *marker {
-	dec := xml.NewDecoder(strings.NewReader(inner))
-	for {
+// insideMetadata reads a domain's XML up to the inside of its <metadata>; nil when there is none. It starts from the root,
+// since a namespace of what is inside may be declared there, which libvirt keeps so.
+func insideMetadata(doc string) *xml.Decoder {
+	dec := xml.NewDecoder(strings.NewReader(doc))
+	for root := true; ; {
 		tok, err := dec.Token()
 		if err != nil {
+			return nil
+		}
+		s, ok := tok.(xml.StartElement)
+		switch {
+		case !ok:
+		case root:
+			root = false
+		case s.Name.Local == "metadata":
+			return dec
+		case dec.Skip() != nil:
+			return nil
+		}
+	}
+}
+
+// findMarker finds the driver's mark in a domain's metadata; nil when there is none.
+func findMarker(doc string) *marker {
+	dec := insideMetadata(doc)
+	for dec != nil {
+		tok, err := dec.Token()
+		if _, end := tok.(xml.EndElement); end || err != nil {
 			return nil
 		}
 		s, ok := tok.(xml.StartElement)
@@ -307,6 +329,7 @@ func findMarker(inner string) *marker {
 		}
 		return &marker{State: attr(s, "state"), From: attr(s, "from"), Autostart: attr(s, "autostart") == "true"}
 	}
+	return nil
 }
 
 // sizeOf reads libvirt's scaled integers. Source: https://libvirt.org/formatdomain.html#memory-allocation

@@ -37,7 +37,7 @@ func KeptLabels(doc []byte) (domain string, kept []KeptLabel, err error) {
 	if d.Metadata == nil {
 		return d.Name, nil, nil
 	}
-	labels, faults := findLabels(d.Metadata.XML)
+	labels, faults := findLabels(string(doc))
 	for _, disk := range slices.Sorted(maps.Keys(faults)) {
 		kept = append(kept, KeptLabel{Disk: fleet.DiskID(disk), Fault: faults[disk]})
 	}

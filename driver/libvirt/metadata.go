@@ -7,7 +7,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -27,14 +26,14 @@ const labelNS = "https://berth-project.org/xmlns/label/1"
 // maxEnvelope bounds an envelope in the metadata, in bytes: the label itself has at most 2,100.
 const maxEnvelope = 4000
 
-// findLabels reads the labels from the inside of <metadata>, by target name. What cannot be read is a fault under its
+// findLabels reads the labels from a domain's metadata, by target name. What cannot be read is a fault under its
 // disk's name, "" where there is none; the metadata is written by anybody who may define the domain.
-func findLabels(inner string) (labels, faults map[string]string) {
+func findLabels(doc string) (labels, faults map[string]string) {
 	labels, faults = map[string]string{}, map[string]string{}
-	dec := xml.NewDecoder(strings.NewReader(inner))
-	for {
+	dec := insideMetadata(doc)
+	for dec != nil {
 		tok, err := dec.Token()
-		if errors.Is(err, io.EOF) {
+		if _, end := tok.(xml.EndElement); end {
 			return labels, faults
 		}
 		if err != nil {
@@ -55,6 +54,7 @@ func findLabels(inner string) (labels, faults map[string]string) {
 			return labels, faults
 		}
 	}
+	return labels, faults
 }
 
 // readLabels reads up to the end of <labels>.

@@ -16,6 +16,12 @@ func metadata(labels string) string {
 	return `<berth:labels xmlns:berth="` + labelNS + `">` + labels + `</berth:labels>`
 }
 
+// inDomain puts what is inside of the metadata into a domain, with metadata that is not the domain's own beside it.
+func inDomain(inner string) string {
+	return `<domain xmlns:root="` + labelNS + `"><name>vm-a</name><os><metadata>` + metadata(`<berth:label disk="vdz">e2F9</berth:label>`) + `</metadata></os>` +
+		`<metadata xmlns:meta="` + labelNS + `">` + inner + `</metadata><description>` + metadata("<x/>") + `</description></domain>`
+}
+
 func TestFindLabels(t *testing.T) {
 	t.Parallel()
 	b64 := base64.StdEncoding.EncodeToString
@@ -39,9 +45,13 @@ func TestFindLabels(t *testing.T) {
 		{"empty", metadata(`<berth:label disk="vda"/>`), nil, map[string]string{"vda": "not the base64 of an envelope"}},
 		{"too long", metadata(`<berth:label disk="vda">` + b64(make([]byte, maxEnvelope+3)) + `</berth:label>`), nil,
 			map[string]string{"vda": "5340 characters, expected at most 5336"}},
-		{"torn", `<berth:labels xmlns:berth="` + labelNS + `">` + one, map[string]string{"vda": "{a}"}, map[string]string{"": "XML syntax error on line 1: unexpected EOF"}},
+		{"torn", `<berth:labels xmlns:berth="` + labelNS + `">` + one, map[string]string{"vda": "{a}"},
+			map[string]string{"": "XML syntax error on line 1: element <labels> closed by </metadata>"}},
+		{"namespace of the root", "<root:labels><root:label disk='vda'>e2F9</root:label></root:labels>", map[string]string{"vda": "{a}"}, nil},
+		{"namespace of metadata", "<meta:labels><meta:label disk='vda'>e2F9</meta:label></meta:labels>", map[string]string{"vda": "{a}"}, nil},
+		{"namespace of nobody", "<berth:labels><berth:label disk='vda'>e2F9</berth:label></berth:labels>", nil, nil},
 	} {
-		labels, faults := findLabels(c.inner)
+		labels, faults := findLabels(inDomain(c.inner))
 		if !maps.Equal(labels, c.labels) || !maps.Equal(faults, c.faults) {
 			t.Errorf("%s: labels %v, faults %v", c.name, labels, faults)
 		}
@@ -50,7 +60,7 @@ func TestFindLabels(t *testing.T) {
 	for i := range 3 * maxDisks {
 		fmt.Fprintf(&many, `<berth:label disk="vd%d">e2F9</berth:label>`, i)
 	}
-	if labels, faults := findLabels(metadata(many.String())); len(labels) > maxDisks+1 || faults[""] == "" {
+	if labels, faults := findLabels(inDomain(metadata(many.String()))); len(labels) > maxDisks+1 || faults[""] == "" {
 		t.Errorf("%d labels, faults %v", len(labels), faults)
 	}
 }
@@ -62,7 +72,7 @@ func TestLabelsXML(t *testing.T) {
 		clean := rapid.StringMatching(`[a-z]{2,3}[a-z<>&"']{0,4}`)
 		labels := rapid.MapOfN(clean, rapid.StringN(1, 200, 400), 1, 5).Draw(t, "labels")
 		doc := strings.Replace(labelsXML(labels), "<labels>", `<labels xmlns="`+labelNS+`">`, 1) // as libvirt does
-		got, faults := findLabels(doc)
+		got, faults := findLabels(inDomain(doc))
 		if d := cmp.Diff(labels, got); d != "" || len(faults) > 0 {
 			t.Fatalf("%s; faults %v of %s", d, faults, doc)
 		}
