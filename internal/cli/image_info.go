@@ -26,6 +26,7 @@ type infoLine struct {
 	Unclean     bool             `json:"unclean,omitempty"`
 	Labelled    bool             `json:"labelled"`
 	Damaged     bool             `json:"damaged,omitempty"` // what is left of a label
+	Trace       string           `json:"trace,omitempty"`   // of a label that does not count
 	Place       diskimage.Place  `json:"place"`             // where the label is, or where the first one would go
 	Room        int              `json:"room"`              // bytes of a label that surely fits; 0: none does
 	Why         string           `json:"why,omitempty"`     // why it takes none
@@ -96,7 +97,7 @@ func infoOf(path string, opts diskimage.Options) (*infoLine, error) {
 	}
 	l := &infoLine{
 		Path: path, Format: info.Format, Subformat: info.Subformat, VirtualSize: info.VirtualSize, UUID: info.UUID,
-		Unclean: info.Unclean, Labelled: frame != nil, Damaged: info.Damaged, Place: info.Place,
+		Unclean: info.Unclean, Labelled: frame != nil, Damaged: info.Damaged, Trace: info.Trace, Place: info.Place,
 	}
 	if p := info.Parent; p.Exists() {
 		l.Parent = &infoParent{Ref: p.Ref, Format: p.Format, UUID: p.UUID}
@@ -185,8 +186,10 @@ func (l *infoLine) text() string {
 		state = "damaged label"
 	}
 	parts = append(parts, state, "place="+string(l.Place), fmt.Sprintf("room=%d", l.Room))
-	if l.Why != "" {
-		parts = append(parts, l.Why)
+	for _, s := range []string{l.Trace, l.Why} {
+		if s != "" {
+			parts = append(parts, s)
+		}
 	}
 	return strings.Join(parts, ", ")
 }

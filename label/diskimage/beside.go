@@ -46,6 +46,10 @@ func (s *source) readBeside(info *Info) (*label.Frame, error) {
 			damaged = true
 			continue
 		}
+		if best != nil && !sameFrame(best, &frame) {
+			// As a power cut leaves it, or a sidecar that stayed when another image of the same name and size came.
+			info.Trace = fmt.Sprintf("sidecar and attribute hold different labels, of serials %d and %d", best.Serial, frame.Serial)
+		}
 		if best == nil || frame.Serial > best.Serial {
 			best, info.Place = &frame, p.place
 		}

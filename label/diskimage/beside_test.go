@@ -137,6 +137,9 @@ func TestRawPlaces(t *testing.T) {
 		if err != nil || info.Place != c.place || info.Damaged != c.damaged || (frame != nil) != (c.serial > 0) || frame != nil && frame.Serial != c.serial {
 			t.Errorf("%s: %v, %+v, %v", name, frame, info, err)
 		}
+		if at := map[string]string{"newer sidecar": "5 and 4", "newer attribute": "4 and 5"}[name]; (at != "") != (info.Trace != "") || !strings.HasSuffix(info.Trace, at) {
+			t.Errorf("%s: trace %q, expected one of %q", name, info.Trace, at)
+		}
 		err = crash.Set(&m, crash.Small(t, disk, 9))
 		if name == "no place" {
 			if err == nil || !strings.Contains(err.Error(), "no sidecar") {

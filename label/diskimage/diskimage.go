@@ -57,7 +57,7 @@ type Info struct {
 	Place       Place       // where the label is, or where the first one would go
 	Damaged     bool        // what is left of a label without a valid frame, or not as this package wrote it
 	Unclean     bool        // the image was not closed properly: its label can be read, not changed
-	Trace       string      // what names a label that is not in the image any more, such as the comment of a cloned VDI; for people
+	Trace       string      // of a label that does not count: the comment of a cloned VDI, an attribute at odds with the sidecar; for people
 }
 
 // Binding is the identity that a label of this image is bound to.
