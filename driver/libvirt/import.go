@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/berth-project/berth/fleet"
@@ -67,7 +68,7 @@ func (d *Driver) filePool(ctx context.Context, op string, pool fleet.Pool) (*hos
 
 // Import makes a volume of every file, in their order, and reads each of them back whole: the SHA-256 of what the pool has is
 // compared with that of what was sent. It never touches a volume or file that is there: the error then wraps fs.ErrExist. After any other
-// error, and when ctx ends, what was made is removed again; what cannot be removed the error names. A process that is killed leaves volumes
+// error, and when ctx ends, what was made is removed again, or is a *LeftError. A process that is killed leaves volumes
 // behind of which the last is empty at its beginning: its first 64 KiB are sent last, so that no half of an image looks like one.
 // It returns the path of the last file. progress, when not nil, is told of the bytes sent and read back.
 func (d *Driver) Import(ctx context.Context, pool fleet.Pool, files []ImportFile, progress func(done, total fleet.Bytes)) (string, error) {
@@ -186,7 +187,7 @@ func (i *importing) file(ctx context.Context, f *ImportFile) error {
 	if err != nil {
 		if fleet.KindOf(err) != fleet.Permanent { // it may be there, and be ours: nothing had that name before
 			if late, lerr := i.h.fresh(context.WithoutCancel(ctx), i.pool.name, f.Name); lerr == nil {
-				err = errors.Join(err, fmt.Errorf("%s may have been made just now: look at it and delete it", late.path))
+				err = &LeftError{Paths: []string{late.path}, Err: err}
 			}
 		}
 		return err
@@ -266,13 +267,28 @@ func (i *importing) typed(v *volume, err error) error {
 	return wrap(i.op+": write "+v.path, err, false)
 }
 
+// LeftError says that volumes which an import made could not be removed after it failed.
+type LeftError struct {
+	Paths []string
+	Err   error
+}
+
+func (e *LeftError) Error() string {
+	return fmt.Sprintf("%s stays behind: %v", strings.Join(e.Paths, ", "), e.Err)
+}
+
+func (e *LeftError) Unwrap() error { return e.Err }
+
 // takeBack removes what was made, the last first.
 func (i *importing) takeBack(ctx context.Context) error {
-	var errs []error
-	for n := len(i.made) - 1; n >= 0; n-- {
-		if err := i.h.remove(ctx, i.made[n]); err != nil {
-			errs = append(errs, fmt.Errorf("%s is left: %w", i.made[n].path, err))
+	var left LeftError
+	for _, v := range slices.Backward(i.made) {
+		if err := i.h.remove(ctx, v); err != nil {
+			left.Paths, left.Err = append(left.Paths, v.path), errors.Join(left.Err, err)
 		}
 	}
-	return errors.Join(errs...)
+	if left.Err == nil {
+		return nil
+	}
+	return &left
 }

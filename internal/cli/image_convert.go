@@ -40,7 +40,9 @@ type imageConverter struct {
 	key          string
 	trust        string
 	config       string
+	workDir      string
 	roots        chainRoots
+	into         *delivery // of a DST in a source's pool; nil: DST is a local file
 }
 
 func (a *app) imageConvert() *cobra.Command {
@@ -56,12 +58,15 @@ The label goes along as it is, signature and all; where it is bound to an identi
 made one image with all that lies under it, and without a label of its own gets that of its nearest ancestor.
 
 SRC may be SOURCE:POOL/PATH, an image in a pool of a source of the configuration whose VM is switched off: it is fetched
-first. --remove-source makes a conversion of a local image a move.`,
+first. DST may be SOURCE:POOL/NAME, a new volume in a pool of a libvirt source: it is made in a temporary folder here, uploaded,
+and read back whole. --remove-source makes a conversion a move: SRC goes when DST was compared with it and has its label; an image in a
+source goes only when no VM refers to it.`,
 		Example: "  berth image convert web.vmdk web.qcow2\n" +
-			"  berth image convert -O vmdk --option subformat=streamOptimized web.qcow2 web.vmdk",
+			"  berth image convert -O vmdk --option subformat=streamOptimized web.qcow2 web.vmdk\n" +
+			"  berth image convert --remove-source vc:nvme-1/vm-db/vm-db.vmdk rack:host-a/default/vm-db.qcow2",
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, name := range []string{"key", "source-format"} {
+			for _, name := range []string{"key", "source-format", "work-dir"} {
 				if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
 					return usagef("--%s: is empty", name)
 				}
@@ -81,6 +86,7 @@ first. --remove-source makes a conversion of a local image a move.`,
 	f.BoolVar(&ic.request.VHDFooter, "vhd-footer", false, "of a VHD: the label in its footer, not beside it")
 	f.BoolVar(&ic.request.Verify, "verify", false, "compare the disks' content when the conversion is done")
 	f.BoolVar(&ic.request.RemoveSource, "remove-source", false, "remove SRC when DST was compared with it, has its name and its label")
+	f.StringVar(&ic.workDir, "work-dir", "", "make an image that goes to a source in a temporary folder in `DIR` (default: $TMPDIR, /tmp)")
 	f.BoolVarP(&ic.request.Force, "force", "f", false, "replace DST when it is there")
 	completeWords(cmd, map[string][]string{
 		"output-format": {"vmdk", "qcow2", "vhdx", "vdi", "vhd", "raw"},
@@ -180,7 +186,7 @@ func vouch(signer label.Signer, trust *label.TrustFile, frame label.Frame, disk 
 	return nil
 }
 
-func (a *app) convertImage(ctx context.Context, ic *imageConverter, src, dst string) error {
+func (a *app) convertImage(ctx context.Context, ic *imageConverter, src, dst string) (err error) {
 	ic.request.Source, ic.request.Destination = src, dst
 	if err := ic.complete(a); err != nil {
 		return err
@@ -189,14 +195,33 @@ func (a *app) convertImage(ctx context.Context, ic *imageConverter, src, dst str
 	if err != nil {
 		return err
 	}
+	target, tconf, err := a.isRemote(dst, ic.config)
+	if err != nil {
+		return err
+	}
+	if err := ic.checkPlaces(src, dst, source, target); err != nil {
+		return err
+	}
+	if target != "" {
+		if ic.into, err = a.openDelivery(ctx, target, tconf, dst, ic.workFolder(a)); err != nil {
+			return transferError("convert", src, err)
+		}
+		ic.request.Destination, ic.request.Deliver = filepath.Join(ic.into.folder, ic.into.name), ic.into.deliver
+		defer func() { err = errors.Join(err, ic.into.close()) }()
+	}
 	if source != "" {
-		return a.convertRemote(ctx, ic, source, conf)
+		return a.convertRemote(ctx, ic, source, conf, dst)
 	}
 	if err := wholeImage(src); err != nil {
 		return err
 	}
 	if ic.sourceFormat == "" && applianceFormat(src) != "" {
 		return fmt.Errorf("convert %s: %w", src, errAppliance)
+	}
+	if ic.into != nil {
+		if err := ic.into.room(1, usedBy(src)); err != nil {
+			return transferError("convert", src, err)
+		}
 	}
 	res, err := a.runConvert(ctx, ic, src)
 	if err != nil {
@@ -206,41 +231,104 @@ func (a *app) convertImage(ctx context.Context, ic *imageConverter, src, dst str
 	return nil
 }
 
-// convertRemote converts an image of a hypervisor's storage: fetched first, then as a local one.
-func (a *app) convertRemote(ctx context.Context, ic *imageConverter, source fleet.SourceID, conf *config) error {
+// checkPlaces refuses what makes no sense of an image in a hypervisor's storage.
+func (ic *imageConverter) checkPlaces(src, dst string, source, target fleet.SourceID) error {
+	switch r := &ic.request; {
+	case (source != "" || target != "") && r.Keep:
+		return usagef("--chain keep: an image of a hypervisor's storage cannot be based on what is there, nor what is there on an image here")
+	case target != "" && r.Force:
+		return usagef("--force: %s is in a hypervisor's storage: no volume is ever replaced", dst)
+	case target == "" && ic.workDir != "":
+		return usagef("--work-dir: %s is no image of a source: it is made beside itself", dst)
+	case source != "" && target == "" && !r.Force:
+		if _, err := os.Lstat(dst); err == nil {
+			return transferError("convert", src, fmt.Errorf("make destination %s: %w", dst, convert.ErrExists))
+		}
+	}
+	return nil
+}
+
+// workFolder is where an image is made that is going to a source.
+func (ic *imageConverter) workFolder(a *app) string {
+	if ic.workDir != "" {
+		return ic.workDir
+	}
+	if dir := a.env.Getenv("TMPDIR"); dir != "" {
+		return dir
+	}
+	return "/tmp"
+}
+
+// convertRemote converts an image of a hypervisor's storage: fetched first, then as a local one, then compared with the
+// source once more before that is removed.
+func (a *app) convertRemote(ctx context.Context, ic *imageConverter, source fleet.SourceID, conf *config, dst string) error {
 	r := &ic.request
-	src := r.Source
-	if r.RemoveSource {
-		return usagef("--remove-source: %s is in a hypervisor's storage: remove it there, with the VM that it belongs to", src)
+	src, remove := r.Source, r.RemoveSource
+	from, err := a.openRemote(ctx, source, conf, src)
+	if err != nil {
+		return transferError("convert", src, err)
 	}
-	if r.Keep {
-		return usagef("--chain keep: an image of a hypervisor's storage cannot be based on what is there")
+	defer from.close()
+	folder := filepath.Dir(r.Destination)
+	if remove {
+		r.RemoveSource, r.Verify = false, true // what is removed is not the copy
+		err = from.removable()
 	}
-	if _, err := os.Lstat(r.Destination); err == nil && !r.Force {
-		return transferError("convert", src, fmt.Errorf("make destination %s: %w", r.Destination, convert.ErrExists))
+	if err == nil && ic.into != nil {
+		folder = ic.into.folder
+		if from.disk != nil {
+			err = ic.into.room(2, from.disk.Used)
+		}
 	}
-	f, declared, err := a.fetchRemote(ctx, source, conf, src, r.Destination)
+	if err != nil {
+		return transferError("convert", src, err)
+	}
+	f, err := a.fetchRemote(ctx, from, src, folder)
 	if err != nil {
 		return transferError("convert", src, err)
 	}
 	r.Source = f.Path
 	if r.SourceFormat == "" {
-		r.SourceFormat = declared
+		r.SourceFormat = from.declared()
 	}
-	res, err := a.runConvert(ctx, ic, src)
+	if ic.into != nil {
+		err = ic.into.room(1, f.Used())
+	}
+	var res *convert.Result
+	if err == nil {
+		res, err = a.runConvert(ctx, ic, src)
+	}
+	if err == nil && remove {
+		if err = a.removeRemote(ctx, from, f, src); err != nil {
+			err = keptError(dst, err)
+		}
+	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return transferError("convert", src, err)
 	}
 	if res.From != "" {
 		res.From = src
 	}
-	a.showMade(src, r.Destination, res)
+	a.showMade(src, dst, res)
 	return nil
+}
+
+// keptError says that the destination is there and the source was not, or not wholly, removed.
+func keptError(dst string, err error) error {
+	code := codeOf(err)
+	if errors.Is(err, context.Canceled) || errors.Is(err, diskimage.ErrChanged) {
+		code = codePartly
+	}
+	return &cliError{code: code, err: fmt.Errorf("%s is there and was read back, but the source was not removed: %w", dst, err), hint: hintOf(err)}
 }
 
 // runConvert converts with a bar. src is how the source is called.
 func (a *app) runConvert(ctx context.Context, ic *imageConverter, src string) (*convert.Result, error) {
-	p := a.newTransfer("convert " + cleanLine(src) + " -> " + cleanLine(ic.request.Destination))
+	dst := ic.request.Destination
+	if ic.into != nil {
+		dst = ic.into.dst
+	}
+	p := a.newTransfer("convert " + cleanLine(src) + " -> " + cleanLine(dst))
 	ic.request.Progress = p.update
 	res, err := convert.Convert(ctx, ic.request)
 	p.finish(err == nil)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 
 	"github.com/berth-project/berth/fleet"
@@ -18,10 +17,12 @@ import (
 
 // remoteImage is an image in a pool of a configured source.
 type remoteImage struct {
+	world  *world
 	source inventory.Source
 	pool   fleet.Pool
 	path   string // in the driver's own notation
 	disk   *fleet.Disk
+	users  []fleet.VMID // which have it, and are switched off
 }
 
 // isRemote says whether src is SOURCE:POOL/PATH of a source of the configuration: a local file of that name comes first.
@@ -45,48 +46,69 @@ func (a *app) isRemote(src, configFlag string) (fleet.SourceID, *config, error) 
 	return "", nil, nil
 }
 
-// fetchRemote copies the image into a temporary folder beside the destination.
-func (a *app) fetchRemote(ctx context.Context, id fleet.SourceID, c *config, src, dst string) (_ *convert.Fetched, declared diskimage.Format, err error) {
+// openRemote finds the image of src in its source, which stays open until close.
+func (a *app) openRemote(ctx context.Context, id fleet.SourceID, c *config, src string) (_ *remoteImage, err error) {
 	w, err := a.openWorld(ctx, c, func(s fleet.SourceID) bool { return s == id })
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	defer closeQuietly(w)
+	defer func() {
+		if err != nil {
+			closeQuietly(w)
+		}
+	}()
 	snapshot, err := w.observe(ctx, a, nil)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	for _, g := range snapshot.Gaps {
 		if g.What == "everything" {
-			return nil, "", fmt.Errorf("%s was not seen: %s", g.Object, g.Cause)
+			return nil, fmt.Errorf("%s was not seen: %s", g.Object, g.Cause)
 		}
 	}
 	_, rest, _ := strings.Cut(src, ":")
-	r, err := findRemote(w.conns[0], snapshot, id, rest)
+	r, err := findRemote(ctx, w.conns[0], snapshot, id, rest)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
+	r.world = w
+	return r, nil
+}
+
+func (r *remoteImage) close() { closeQuietly(r.world) }
+
+// declared is the format that the hypervisor declares, where that has to be believed.
+func (r *remoteImage) declared() diskimage.Format {
 	if r.disk != nil && r.disk.Format == string(diskimage.FormatRaw) {
-		declared = diskimage.FormatRaw
+		return diskimage.FormatRaw
 	}
-	open := func(name string) (convert.RemoteFile, error) {
+	return ""
+}
+
+// open opens a file of the image's folder.
+func (r *remoteImage) open(ctx context.Context) convert.Remote {
+	return func(name string) (convert.RemoteFile, error) {
 		return r.source.OpenImage(ctx, r.pool, strings.TrimSuffix(r.path, path.Base(r.path))+name)
 	}
+}
+
+// fetchRemote copies the image into a temporary folder inside folder.
+func (a *app) fetchRemote(ctx context.Context, r *remoteImage, src, folder string) (*convert.Fetched, error) {
 	p := a.newTransfer("fetch " + cleanLine(src))
-	f, err := convert.Fetch(ctx, open, path.Base(r.path), declared, filepath.Dir(dst), p.update)
+	f, err := convert.Fetch(ctx, r.open(ctx), path.Base(r.path), r.declared(), folder, p.update)
 	p.finish(err == nil)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if err := r.settled(f.Label); err != nil {
-		return nil, "", errors.Join(err, f.Close())
+		return nil, errors.Join(err, f.Close())
 	}
-	return f, declared, nil
+	return f, nil
 }
 
 // findRemote finds the pool, the driver's name of the image, and the disk that it is of, if it is one. An image that a VM which is
 // not switched off has open is refused.
-func findRemote(source inventory.Source, snapshot *fleet.Snapshot, id fleet.SourceID, rest string) (*remoteImage, error) {
+func findRemote(ctx context.Context, source inventory.Source, snapshot *fleet.Snapshot, id fleet.SourceID, rest string) (*remoteImage, error) {
 	r := &remoteImage{source: source}
 	var file string
 	for _, p := range snapshot.Pools {
@@ -101,9 +123,9 @@ func findRemote(source inventory.Source, snapshot *fleet.Snapshot, id fleet.Sour
 	if strings.Contains(r.pool.Ref, "#") { // libvirt: its pools hold files of a folder
 		r.path = file
 		if !path.IsAbs(file) {
-			folder := folderOfPool(snapshot, r.pool.ID)
-			if folder == "" {
-				return nil, usagef("%q: no disk shows where pool %s lies; give the whole path: SOURCE:POOL//FOLDER/NAME", rest, r.pool.ID)
+			folder, err := poolFolder(ctx, source, r.pool)
+			if err != nil {
+				return nil, err
 			}
 			r.path = path.Join(folder, file)
 		}
@@ -117,23 +139,13 @@ func findRemote(source inventory.Source, snapshot *fleet.Snapshot, id fleet.Sour
 			if v.Power != fleet.Stopped {
 				return nil, refusedf("shut the VM down first", "%s: vm %s has it open, and is %s", r.path, v.ID, v.Power)
 			}
+			r.users = append(r.users, v.ID)
 			if v.Disks[j].Path == r.path {
 				r.disk = &v.Disks[j]
 			}
 		}
 	}
 	return r, nil
-}
-
-func folderOfPool(snapshot *fleet.Snapshot, id fleet.PoolID) string {
-	for i := range snapshot.VMs {
-		for _, d := range snapshot.VMs[i].Disks {
-			if d.Pool == id {
-				return path.Dir(d.Path)
-			}
-		}
-	}
-	return ""
 }
 
 // uses reports whether the disk or what lies under it is the image.

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/berth-project/berth/label"
 	"github.com/berth-project/berth/label/diskimage"
 )
@@ -47,6 +49,21 @@ func (f *Fetched) Same(ctx context.Context, open Remote, declared diskimage.Form
 		}
 	}
 	return nil
+}
+
+// Used is what the copy takes, in bytes, without its holes; what cannot be looked at counts as nothing.
+func (f *Fetched) Used() (sum label.Bytes) {
+	list, err := os.ReadDir(f.folder)
+	if err != nil {
+		return 0
+	}
+	for _, e := range list {
+		var st unix.Stat_t
+		if unix.Stat(filepath.Join(f.folder, e.Name()), &st) == nil {
+			sum += label.Bytes(st.Blocks * 512)
+		}
+	}
+	return sum
 }
 
 func (f *Fetched) sameFile(ctx context.Context, open Remote, name string, m *fetchMeter) error {
