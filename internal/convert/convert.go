@@ -73,13 +73,6 @@ func (c *conversion) run(ctx context.Context) (*Result, error) {
 	if err := c.fill(ctx, size); err != nil {
 		return nil, err
 	}
-	st, err := os.Stat(c.src.top().path)
-	if err == nil {
-		err = c.stage.mode(st)
-	}
-	if err != nil {
-		return nil, err
-	}
 	res := &Result{Source: c.src.top().info, Fate: FateNone, Snapshots: c.src.top().states}
 	if err := c.unchanged(); err != nil {
 		return nil, err
@@ -92,6 +85,9 @@ func (c *conversion) run(ctx context.Context) (*Result, error) {
 		res.Label, res.Fate, res.From = &l.frame, l.fate, c.owner.path
 	}
 	if res.Destination, err = readBack(c.stage.image(), c.Format, res.Label); err != nil {
+		return nil, err
+	}
+	if err := c.stage.mode(c.src.held[0].st); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {

@@ -39,6 +39,7 @@ type copying struct {
 type copyName struct {
 	from string // path
 	to   string // name in the destination's folder
+	perm os.FileMode
 }
 
 // Copy makes the destination a copy of the source's bytes: the same format, identity and label, all parts of a split image,
@@ -100,11 +101,25 @@ func (c *copying) finish(ctx context.Context) (*Result, error) {
 			}
 		}
 	}
-	if err := errors.Join(ctx.Err(), c.all.same()); err != nil {
+	if err := errors.Join(ctx.Err(), c.all.same(), c.mode()); err != nil {
 		return nil, err
 	}
 	res.Files, err = c.stage.publish()
 	return res, err
+}
+
+// mode gives the files the permissions of the source's, and the sidecar those of the image.
+func (c *copying) mode() error {
+	for _, n := range c.names {
+		if err := c.stage.chmod(n.to, n.perm); err != nil {
+			return fmt.Errorf("copy permissions: %w", err)
+		}
+	}
+	err := c.stage.chmod(c.stage.name+diskimage.SidecarSuffix, c.names[len(c.names)-1].perm)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // checkReference refuses a copy that would look for its backing image in the wrong folder.
@@ -139,11 +154,12 @@ func (c *copying) plan() error {
 		c.names = append(c.names, copyName{from: p, to: to})
 	}
 	c.names = append(c.names, copyName{from: c.src.path, to: c.stage.name})
-	for _, n := range c.names {
-		st, err := os.Stat(n.from)
+	for i := range c.names {
+		st, err := os.Stat(c.names[i].from)
 		if err != nil {
 			return fmt.Errorf("copy image: %w", err)
 		}
+		c.names[i].perm = st.Mode().Perm()
 		c.total += st.Size()
 	}
 	_, err := c.stage.present(used)

@@ -18,7 +18,7 @@ const (
 	maxXattr  = 64 << 10 // bytes: the kernel's own limit of a value and of the list of names
 )
 
-// copyFile copies one file with its permissions and the attributes of users.
+// copyFile copies one file with the attributes of users. Its permissions it gets in the end: it may be one that nobody may write to.
 func (c *copying) copyFile(ctx context.Context, n copyName) (err error) {
 	src, err := os.Open(n.from)
 	if err != nil {
@@ -43,7 +43,7 @@ func (c *copying) copyFile(ctx context.Context, n copyName) (err error) {
 	if err := copyXattrs(int(dst.Fd()), int(src.Fd())); err != nil {
 		return fmt.Errorf("copy attributes of %s: %w", n.from, err)
 	}
-	return dst.Chmod(st.Mode().Perm())
+	return nil
 }
 
 // copyData copies size bytes: by sharing blocks, else by the kernel, else by hand. Holes are left out.

@@ -22,6 +22,9 @@ func (c *conversion) backing() (backing, error) {
 	if c.Format == diskimage.FormatVMDK && under.format != diskimage.FormatVMDK {
 		return backing{}, fmt.Errorf("%w: a vmdk can only be based on a vmdk, %s is %s", ErrKeep, under.path, under.format)
 	}
+	if c.Format == diskimage.FormatVMDK && !quotable(under.path) {
+		return backing{}, fmt.Errorf("%w: a vmdk cannot name %q", ErrKeep, under.path)
+	}
 	ref := c.src.top().info.Parent.Ref
 	if filepath.IsAbs(ref) || strings.HasPrefix(ref, "file:/") {
 		return backing{while: under.path, final: under.path}, nil
@@ -41,6 +44,9 @@ func (c *conversion) backing() (backing, error) {
 	rel, err := filepath.Rel(folder, target)
 	if err != nil {
 		return backing{}, fmt.Errorf("keep chain: %w", err)
+	}
+	if strings.Contains(strings.SplitN(rel, "/", 2)[0], ":") { // QEMU takes what is before it for a protocol
+		rel = "./" + rel
 	}
 	return backing{while: under.path, final: rel}, nil
 }

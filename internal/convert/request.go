@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/berth-project/berth/label"
 	"github.com/berth-project/berth/label/diskimage"
@@ -157,9 +158,21 @@ func (r *Request) check() error {
 	return nil
 }
 
-// checkName refuses the one name that QEMU takes for something else wherever it stands in a VMDK's descriptor.
+// quotable says whether a name can stand between quotes in a VMDK's descriptor, where nothing is escaped.
+func quotable(name string) bool {
+	return !strings.ContainsFunc(name, func(r rune) bool { return r == '"' || unicode.IsControl(r) })
+}
+
+// checkName refuses names that in a VMDK's descriptor would be something else: QEMU writes them there as they are, and looks for the one
+// word wherever it stands.
 func checkName(destination string, format diskimage.Format) error {
-	if format == diskimage.FormatVMDK && strings.Contains(filepath.Base(destination), "parentFileNameHint") {
+	if format != diskimage.FormatVMDK {
+		return nil
+	}
+	if !quotable(filepath.Base(destination)) {
+		return fmt.Errorf("%w: %q: the name of a vmdk has no quotes and no control characters", ErrRequest, destination)
+	}
+	if strings.Contains(filepath.Base(destination), "parentFileNameHint") {
 		return fmt.Errorf("%w: %s: in a vmdk QEMU takes that name for a reference to a backing image", ErrRequest, destination)
 	}
 	return nil

@@ -59,6 +59,9 @@ func newStage(destination string, force bool, inputs []string) (*stage, error) {
 	if err := s.named(destination); err != nil {
 		return nil, err
 	}
+	if err := s.free(); err != nil {
+		return nil, err
+	}
 	s.path = filepath.Join(s.folder, ".berth-"+rand.Text()+".tmp")
 	if err := os.Mkdir(s.path, 0o700); err != nil {
 		return nil, fmt.Errorf("make destination %s: %w", destination, errOf(err))
@@ -145,6 +148,16 @@ func (s *stage) take() error {
 	return err
 }
 
+// free looks whether what is to be replaced is in use, before the long copy: take looks again.
+func (s *stage) free() error {
+	if err := s.take(); err != nil || s.target == nil {
+		return err
+	}
+	target := s.target
+	s.target = nil
+	return target.Close()
+}
+
 // files are the names of what was made, in the order in which it has to appear: sidecar and parts first, the image last.
 func (s *stage) files() ([]string, error) {
 	entries, err := os.ReadDir(s.path)
@@ -160,7 +173,8 @@ func (s *stage) files() ([]string, error) {
 	return append(names, s.name), nil
 }
 
-// mode gives every file at most the permissions of the source's file, and no more than the umask lets a new file have.
+// mode gives every file at most the permissions of the source's file, and no more than the umask lets a new file have. It comes last:
+// a source that nobody may write to makes such a destination, and its label has to get in first.
 func (s *stage) mode(source os.FileInfo) error {
 	probe := filepath.Join(s.path, asideFolder)
 	f, err := os.OpenFile(probe, os.O_CREATE|os.O_EXCL|os.O_WRONLY, source.Mode().Perm())
@@ -173,9 +187,17 @@ func (s *stage) mode(source os.FileInfo) error {
 	}
 	names, err := s.files()
 	for _, n := range names {
-		err = errors.Join(err, os.Chmod(filepath.Join(s.path, n), st.Mode().Perm()))
+		err = errors.Join(err, s.chmod(n, st.Mode().Perm()))
 	}
 	return err
+}
+
+// chmod gives one file its permissions. A sidecar is not for everybody to write to, whatever its image is.
+func (s *stage) chmod(name string, perm os.FileMode) error {
+	if name == s.name+diskimage.SidecarSuffix {
+		perm &= 0o644
+	}
+	return os.Chmod(filepath.Join(s.path, name), perm)
 }
 
 // publish makes everything durable and gives it its final names, the image last. When one cannot be given, those before it
@@ -314,11 +336,7 @@ func (s *stage) setAside(old []string) error {
 func (s *stage) move(from, to string) error {
 	err := retry(func() error { return unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE) })
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // a file system that cannot: NFS
-		if _, serr := os.Lstat(to); serr == nil {
-			err = unix.EEXIST
-		} else {
-			err = os.Rename(from, to)
-		}
+		err = renameByLink(from, to)
 	}
 	switch {
 	case errors.Is(err, unix.EEXIST):
@@ -328,6 +346,22 @@ func (s *stage) move(from, to string) error {
 	}
 	s.moved = append(s.moved, move{from, to})
 	return nil
+}
+
+// renameByLink does it where the kernel's own call cannot: a second name is never given to what is there. Where there are no
+// second names either, nothing but a look is left.
+func renameByLink(from, to string) error {
+	err := os.Link(from, to)
+	switch {
+	case err == nil:
+		return os.Remove(from)
+	case errors.Is(err, unix.EEXIST):
+		return err
+	}
+	if _, serr := os.Lstat(to); serr == nil {
+		return unix.EEXIST
+	}
+	return os.Rename(from, to)
 }
 
 func (s *stage) takeBack() error {

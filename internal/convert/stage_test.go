@@ -123,3 +123,31 @@ func TestStuck(t *testing.T) {
 		t.Errorf("what was replaced is lost: %q, %v", b, err)
 	}
 }
+
+// TestRenameByLink: where the kernel cannot rename without replacing, nothing is replaced either.
+func TestRenameByLink(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	from, to := filepath.Join(folder, "from"), filepath.Join(folder, "to")
+	put(t, from, "new")
+	put(t, to, "old")
+	before := tree(t, folder)
+	if err := renameByLink(from, to); !errors.Is(err, os.ErrExist) {
+		t.Errorf("over a file: %v", err)
+	}
+	if after := tree(t, folder); after != before {
+		t.Errorf("%s\nexpected %s", after, before)
+	}
+	if err := os.Remove(to); err != nil {
+		t.Fatal(err)
+	}
+	if err := renameByLink(from, to); err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(to); err != nil || string(b) != "new" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if _, err := os.Lstat(from); err == nil {
+		t.Error("it has two names")
+	}
+}

@@ -199,6 +199,7 @@ func TestInUse(t *testing.T) {
 					t.Errorf("copy %s: error %v, expected LockedError", format, err)
 				}
 				r.Source, r.SourceFormat, r.Destination = raw, diskimage.FormatRaw, name
+				r.Progress = func(_, _ label.Bytes) { t.Errorf("replace %s: copied before the look at the lock", format) }
 				if err := fails(t.Context(), t, r, nil); !errors.As(err, &locked) {
 					t.Errorf("replace %s: error %v, expected LockedError", format, err)
 				}

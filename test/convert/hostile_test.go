@@ -109,3 +109,33 @@ func TestLeftOut(t *testing.T) {
 		}
 	}
 }
+
+// TestKeepNames: what lies under an overlay may have a name that QEMU would take for a protocol, or that a descriptor cannot say.
+func TestKeepNames(t *testing.T) {
+	t.Parallel()
+	need(t, "qemu-img")
+	folder := t.TempDir()
+	raw := disk(t, filepath.Join(folder, "disk.raw"), 1<<20)
+	for _, name := range []string{"nbd:unix", "json:{}", "vm, db", "-f", "a\nRW 2048 FLAT", "quo\"te"} {
+		base, top := filepath.Join(folder, name), filepath.Join(folder, "top.qcow2")
+		dst := filepath.Join(folder, "dst.qcow2")
+		run(t, convert.Request{Source: raw, Destination: base, Format: diskimage.FormatQcow2})
+		command(t, "qemu-img", "create", "-q", "-f", "qcow2", "-b", "./"+name, "-F", "qcow2", top)
+		run(t, convert.Request{Source: top, Destination: dst, Format: diskimage.FormatQcow2, Keep: true, Force: true, Verify: true})
+		_, info := read(t, dst)
+		if ref, err := info.Parent.Path(diskimage.FormatQcow2); err != nil || filepath.Clean(ref) != name {
+			t.Errorf("%q: parent %q, %v", name, info.Parent.Ref, err)
+		}
+		command(t, "qemu-img", "compare", "-q", "-f", "qcow2", "-F", "raw", dst, raw) // QEMU follows the header
+	}
+	for _, name := range []string{"a\nRW 2048 FLAT \"x\".vmdk", "quo\"te.vmdk"} {
+		_ = fails(t.Context(), t, convert.Request{Source: raw, Destination: filepath.Join(folder, name), Format: diskimage.FormatVMDK}, convert.ErrRequest)
+	}
+	under, top := filepath.Join(folder, "q\"", "base.vmdk"), filepath.Join(folder, "top.qcow2")
+	if err := os.Mkdir(filepath.Dir(under), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	run(t, convert.Request{Source: raw, Destination: under, Format: diskimage.FormatVMDK})
+	command(t, "qemu-img", "create", "-q", "-f", "qcow2", "-b", under, "-F", "vmdk", top)
+	_ = fails(t.Context(), t, convert.Request{Source: top, Destination: filepath.Join(folder, "top.vmdk"), Format: diskimage.FormatVMDK, Keep: true}, convert.ErrKeep)
+}
