@@ -3,6 +3,7 @@ package libvirt
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -146,25 +147,58 @@ func (l *lab) sh(t *testing.T, host int, script string) string {
 
 func (l *lab) virsh(t *testing.T, host int, args ...string) string {
 	t.Helper()
-	return l.run(t, append([]string{"virsh", strconv.Itoa(host)}, args...)...)
+	out, err := l.tryVirsh(host, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
+// tryVirsh runs virsh, which takes several commands in one argument, "define a; start b", and gives the last one's exit code.
+func (l *lab) tryVirsh(host int, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "virsh", append([]string{"-q", "-c", l.uri(host)}, args...)...)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("virsh on host %d, %s: %w\n%s", host, strings.Join(args, " "), err, out)
+	}
+	return string(out), err
+}
+
+// reset takes all domains and volumes away, of both hosts at once: every test begins with it, and many cases do.
 func (l *lab) reset(t *testing.T) {
 	t.Helper()
-	for _, i := range []int{1, 2} {
-		for _, uuid := range strings.Fields(l.virsh(t, i, "list", "--all", "--uuid")) {
-			_ = l.command("virsh", strconv.Itoa(i), "destroy", uuid).Run() // it may not run
-			_ = l.command("virsh", strconv.Itoa(i), "managedsave-remove", uuid).Run()
-			_ = l.command("virsh", strconv.Itoa(i), "undefine", uuid).Run() // a transient one is gone
-		}
-		if left := strings.TrimSpace(l.virsh(t, i, "list", "--all", "--name")); left != "" {
-			t.Fatalf("domains left on host %d: %s", i, left)
-		}
-		l.sh(t, i, "find "+images+" -type f -delete")
-		for _, p := range []string{"nvme", "ssd", "hdd", "tiny"} {
-			l.virsh(t, i, "pool-refresh", p)
-		}
+	var errs [2]error
+	var group sync.WaitGroup
+	for i := range errs {
+		group.Go(func() { errs[i] = l.empty(i + 1) })
 	}
+	group.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (l *lab) empty(host int) error {
+	list, err := l.tryVirsh(host, "list --all --uuid")
+	if err != nil {
+		return err
+	}
+	for _, uuid := range strings.Fields(list) {
+		// One that does not run is not destroyed, and a transient one is gone then: what is left is looked at below.
+		_, _ = l.tryVirsh(host, fmt.Sprintf("destroy %[1]s; managedsave-remove %[1]s; undefine %[1]s", uuid))
+	}
+	if out, err := l.command("exec", strconv.Itoa(host), "find", images, "-type", "f", "-delete").CombinedOutput(); err != nil {
+		return fmt.Errorf("empty host %d: %w\n%s", host, err, out)
+	}
+	// virsh goes on after a command that failed, and says so by its words alone; otherwise these say nothing.
+	left, err := l.tryVirsh(host, "pool-refresh nvme; pool-refresh ssd; pool-refresh hdd; pool-refresh tiny; list --all --name")
+	if err == nil && strings.TrimSpace(left) != "" {
+		err = fmt.Errorf("host %d is not empty: %s", host, left)
+	}
+	return err
 }
 
 func (l *lab) uri(host int) string {
@@ -293,11 +327,12 @@ func (l *lab) vm(t *testing.T, host int, name string, running bool, disks ...str
 	if err := os.Remove(l.log(name)); err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
-	l.virsh(t, host, "define", doc)
-	if running {
-		l.virsh(t, host, "start", name)
-		l.beats(t, name, 1)
+	if !running {
+		l.virsh(t, host, "define", doc)
+		return
 	}
+	l.virsh(t, host, "define "+doc+"; start "+name)
+	l.beats(t, name, 1)
 }
 
 func (l *lab) log(name string) string { return filepath.Join(l.dir, "serial", name+".log") }
