@@ -37,18 +37,10 @@ second's has. It exits with 0 when the labels are the same, with 1 when they are
 		RunE: func(_ *cobra.Command, args []string) error {
 			var sides [2]labelSide
 			for i, path := range args {
-				img, o := readImage(entry{path: path})
-				if img == nil {
-					o.line.Path = path
-					a.reportFile("diff labels", &o)
-					return reported(codeOf(o.err))
+				var err error
+				if sides[i], err = a.diffSide(path); err != nil {
+					return err
 				}
-				sides[i] = newLabelSide(img.frame, string(img.info.Place))
-				o.line.Path = path
-				sides[i].line = o.line
-			}
-			if !sides[0].line.Labelled && !sides[1].line.Labelled {
-				return &cliError{code: codeNothing, err: fmt.Errorf("diff labels: neither %s nor %s has a label", args[0], args[1])}
 			}
 			v := diffView{A: sides[0].line, B: sides[1].line, Differences: differences(&sides[0], &sides[1])}
 			v.Same = len(v.Differences) == 0
@@ -59,12 +51,33 @@ second's has. It exits with 0 when the labels are the same, with 1 when they are
 			} else {
 				a.printDifferences(v.Differences)
 			}
+			if !v.A.Labelled && !v.B.Labelled {
+				return &cliError{code: codeNothing, err: fmt.Errorf("diff labels: neither %s nor %s has a label", cleanLine(args[0]), cleanLine(args[1]))}
+			}
 			if !v.Same {
 				return reported(codeFailed)
 			}
 			return nil
 		},
 	}
+}
+
+// diffSide reads one of the two images; what is wrong with it has been reported when it fails.
+func (a *app) diffSide(path string) (labelSide, error) {
+	e := entry{path: path}
+	var img *image
+	o, done := new(selection).checkExtent(e)
+	if !done {
+		img, o = readImage(e)
+	}
+	o.line.setPath(path)
+	if img == nil {
+		a.reportFile("diff labels", &o)
+		return labelSide{}, reported(codeOf(o.err))
+	}
+	side := newLabelSide(img.frame, string(img.info.Place))
+	side.line = o.line
+	return side, nil
 }
 
 func (a *app) printDifferences(list []labelDifference) {
