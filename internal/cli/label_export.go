@@ -24,13 +24,14 @@ type exportLine struct {
 	File     string          `json:"file,omitempty"`     // where it went
 }
 
-// exporter puts envelopes where they were asked for. After its first error it puts nothing more.
+// exporter puts envelopes where they were asked for. After an error with a file for several of them it puts nothing more.
 type exporter struct {
 	app    *app
 	output string // as given; empty: standard output
 	folder bool
 	file   *replacement    // nil: none yet
 	names  map[string]bool // written into the folder
+	failed tally           // images whose envelope could not be written into the folder
 	err    error
 }
 
@@ -67,7 +68,7 @@ exits with 6 when no image has a label.`,
 			if err := ex.finish(err); err != nil {
 				return err
 			}
-			return reported(anyLabel(t))
+			return reported(anyLabel(ex.count(t)))
 		},
 	}
 	cmd.Flags().StringVarP(&ex.output, "output", "o", "", "write to `FILE`, one envelope a line, or into a folder")
@@ -124,13 +125,30 @@ func (ex *exporter) put(o *outcome) {
 	default:
 		err = ex.append(text)
 	}
-	if err != nil {
+	switch {
+	case err != nil && ex.folder: // the others have files of their own
+		o.err = err
+		ex.app.reportFile("export label", o)
+		ex.failed.add(codeOf(err))
+		return
+	case err != nil:
 		ex.err = fmt.Errorf("export label: %s: %w", cleanLine(o.line.Path), err)
 		return
 	}
 	if ex.app.json {
 		_ = ex.app.jsonLine(line) // kept by the buffer
 	}
+}
+
+// count is the tally t of the labels that were read, without those that were not written.
+func (ex *exporter) count(t tally) tally {
+	for code, n := range ex.failed.codes {
+		t.ok -= n
+		for range n {
+			t.add(code)
+		}
+	}
+	return t
 }
 
 // envelopeName is the name of the file for one label: the image's, of a disk of an appliance with the disk's behind it.

@@ -40,13 +40,7 @@ It exits with 6 when no image has a label.`,
 			if err != nil {
 				return err
 			}
-			// As grep has it: some without a label are fine, none at all is not.
-			if t.ok > 0 {
-				delete(t.codes, codeNothing)
-			} else if len(t.codes) == 0 {
-				t.add(codeNothing) // those met in a folder were passed over
-			}
-			return reported(t.code())
+			return reported(anyLabel(t))
 		},
 	}
 	sel.flags(cmd, defaultJobs())

@@ -87,7 +87,7 @@ func (a *app) readEnvelope(path string) (label.Frame, error) {
 func (li *labelImporter) image(e entry) outcome {
 	if e.disk != nil {
 		o := e.disk.set(func(present *label.Frame, info *diskimage.Info) (label.Frame, error) {
-			return li.choose(present, info.Binding())
+			return li.choose(present, info)
 		})
 		if o.err == nil {
 			li.judge(&o.line, e.disk.disk.Want(), &e.disk.disk.Info)
@@ -99,7 +99,7 @@ func (li *labelImporter) image(e entry) outcome {
 		if err != nil {
 			return outcome{err: err}
 		}
-		frame, err := li.choose(present, info.Binding())
+		frame, err := li.choose(present, info)
 		if err != nil {
 			return outcome{err: err}
 		}
@@ -128,9 +128,9 @@ func (li *labelImporter) judge(l *imageLine, frame *label.Frame, info *diskimage
 }
 
 // choose is the label that the image is to have.
-func (li *labelImporter) choose(present *label.Frame, disk label.Binding) (label.Frame, error) {
+func (li *labelImporter) choose(present *label.Frame, info *diskimage.Info) (label.Frame, error) {
 	if li.signer != nil {
-		return li.anew(present, disk)
+		return li.anew(present, info)
 	}
 	if present != nil && !sameLabel(li.frame, *present) && li.frame.Serial <= present.Serial {
 		what := "an older one never wins"
@@ -140,7 +140,10 @@ func (li *labelImporter) choose(present *label.Frame, disk label.Binding) (label
 		return label.Frame{}, refusedf("with --key it is made anew, with the next serial",
 			"%w: the envelope has serial %d, the image %d: %s", diskimage.ErrSerial, li.frame.Serial, present.Serial, what)
 	}
-	v := li.verify.file.Verify(li.frame, disk, li.now)
+	if err := li.checkSameDisk(present, info); err != nil {
+		return label.Frame{}, err
+	}
+	v := li.verify.file.Verify(li.frame, info.Binding(), li.now)
 	switch v.Cause {
 	case label.CauseTransplanted:
 		return label.Frame{}, refusedf("with --key it is made anew for this disk", "%w: %s", diskimage.ErrBinding, v.Reason)
@@ -151,8 +154,29 @@ func (li *labelImporter) choose(present *label.Frame, disk label.Binding) (label
 	}
 }
 
+// checkSameDisk refuses the label of another disk by the identities in the labels, where the format has none that would tell.
+func (li *labelImporter) checkSameDisk(present *label.Frame, info *diskimage.Info) error {
+	if present == nil || info.Binding().UUID != "" {
+		return nil
+	}
+	mine, err := li.frame.Document()
+	if err != nil {
+		return nil //nolint:nilerr // choose says of it that it is malformed
+	}
+	there, err := present.Document()
+	if err != nil || mine.Disk.UUID == "" || there.Disk.UUID == "" || mine.Disk.UUID == there.Disk.UUID {
+		return nil //nolint:nilerr // what cannot be read names no disk
+	}
+	return refusedf("with --key it is made anew for this disk", "%w: made for disk %s, the present label is that of disk %s",
+		diskimage.ErrBinding, mine.Disk.UUID, there.Disk.UUID)
+}
+
 // anew is the label of the envelope for this disk, after all that were on it.
-func (li *labelImporter) anew(present *label.Frame, disk label.Binding) (label.Frame, error) {
+func (li *labelImporter) anew(present *label.Frame, info *diskimage.Info) (label.Frame, error) {
+	disk, err := bindingOf(info, present)
+	if err != nil {
+		return label.Frame{}, err
+	}
 	doc, err := li.frame.Document()
 	if err != nil {
 		return label.Frame{}, err
