@@ -76,7 +76,7 @@ func (a *app) eachImage(ctx context.Context, s *selection, op string, work func(
 		case s.wait(&o):
 			return
 		case o.skip:
-			a.detail("%s: passed over: %s", o.line.name(), o.note)
+			a.detail("%s: passed over: %s", cleanLine(o.line.name()), cleanLine(o.note))
 			return
 		case o.err != nil:
 			a.reportFile(op, &o)
@@ -84,7 +84,7 @@ func (a *app) eachImage(ctx context.Context, s *selection, op string, work func(
 			return
 		}
 		if o.note != "" {
-			a.detail("%s: %s", o.line.name(), o.note)
+			a.detail("%s: %s", cleanLine(o.line.name()), cleanLine(o.note))
 		}
 		t.add(o.code)
 		show(&o)
@@ -124,9 +124,9 @@ func (a *app) reportFile(op string, o *outcome) {
 		_ = a.jsonLine(o.line) // kept by the buffer
 	}
 	_ = a.out.Flush() // what came before goes before; a write error is kept for the end
-	a.note("berth: %s: %s: %s", op, cleanLine(o.line.name()), reason(o.err, o.line.Path))
+	a.note("berth: %s: %s: %s", op, cleanLine(o.line.name()), cleanLine(reason(o.err, o.line.Path)))
 	if h := hintOf(o.err); h != "" {
-		a.note("hint: %s", strings.ReplaceAll(h, "FILE", o.line.Path))
+		a.note("hint: %s", cleanLine(strings.ReplaceAll(h, "FILE", o.line.Path)))
 	}
 }
 

@@ -31,7 +31,7 @@ var kinds = []struct {
 	{is(journal.ErrLocked), kind{codeRefused, "another berth works on this plan; wait for it to end"}},
 	{is(journal.ErrFull), kind{codeRefused, ""}},
 	{is(errAppliance), kind{codeInput, "extract the disk with tar, or name one of the files beside the descriptor"}},
-	{is(ovf.ErrSigned), kind{codeRefused, "--ovf-key FILE and --ovf-cert FILE sign the manifest again; or remove manifest and certificate"}},
+	{is(ovf.ErrSigned), kind{codeRefused, "--ovf-key and --ovf-cert sign the manifest again; or remove manifest and certificate"}},
 	{is(ovf.ErrManifest), kind{codeInput, "get the package anew: what it holds is not what its maker listed"}},
 	{is(ovf.ErrNoFile), kind{codeInput, "the package is not complete"}},
 	{is(ovf.ErrNoDisk), kind{codeNothing, "'berth label get --json FILE' lists its disks"}},
