@@ -57,7 +57,11 @@ func Main(ctx context.Context, args []string, env Env) int {
 	root.SetOut(a.out)
 	root.SetErr(env.Err)
 	log.SetOutput(io.Discard) // what libraries log on their own is no diagnosis of ours
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ending := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // by nohup
+		ending = append(ending, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(ctx, ending...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once: everything is journalled
 	err := root.ExecuteContext(ctx)

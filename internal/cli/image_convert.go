@@ -191,6 +191,9 @@ func (a *app) convertImage(ctx context.Context, ic *imageConverter, src, dst str
 	if err := ic.complete(a); err != nil {
 		return err
 	}
+	if err := freeName("convert", src, dst); err != nil {
+		return err
+	}
 	source, conf, err := a.isRemote(src, ic.config)
 	if err != nil {
 		return err
@@ -344,6 +347,14 @@ func wholeImage(path string) error {
 	return nil
 }
 
+// freeName refuses a destination that is a part of another image: that one would be lost.
+func freeName(verb, src, dst string) error {
+	if err := wholeImage(dst); err != nil {
+		return &cliError{code: codeRefused, err: fmt.Errorf("%s %s: make destination %w", verb, src, err), hint: "choose another name, or remove that image first"}
+	}
+	return nil
+}
+
 func (a *app) showMade(src, dst string, res *convert.Result) {
 	l := madeLine{
 		Source: src, Destination: dst, Format: string(res.Destination.Format), Subformat: res.Destination.Subformat,
@@ -389,6 +400,8 @@ func transferError(verb, src string, err error) error {
 		code, hint = codeInput, "--chain-root DIR allows a folder for backing images"
 	case errors.Is(err, diskimage.ErrChain):
 		code = codeInput
+	case errors.Is(err, diskimage.ErrUnsupported):
+		code, hint = codeInput, "'berth image info FILE' shows what it is" // the usual hint is to convert it
 	case errors.As(err, &size):
 		code, hint = codeRefused, "--key signs it anew for the destination"
 	case errors.Is(err, convert.ErrSnapshots):

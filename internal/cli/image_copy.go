@@ -21,6 +21,8 @@ not there at all. It may be a folder.
 
 Both images then have the same identity and label. An overlay whose reference to its backing image is relative is
 copied within its folder only.`,
+		Example: "  berth image copy web.vmdk /backup\n" +
+			"  berth image copy --verify web.vmdk web-2.vmdk",
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
@@ -43,6 +45,9 @@ func (a *app) copyImage(ctx context.Context, r *convert.CopyRequest, src, dst st
 	}
 	if st, err := os.Stat(dst); err == nil && st.IsDir() {
 		dst = filepath.Join(dst, filepath.Base(src))
+	}
+	if err := freeName("copy", src, dst); err != nil {
+		return err
 	}
 	r.Source, r.Destination = src, dst
 	p := a.newTransfer("copy " + cleanLine(src) + " -> " + cleanLine(dst))

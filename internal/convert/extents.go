@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"unicode/utf8"
 
-	"github.com/berth-project/berth/driver/dir"
 	"github.com/berth-project/berth/label/diskimage"
 )
 
@@ -144,7 +143,7 @@ func (m *member) whole() error {
 
 func partOf(root *os.Root, e diskimage.Extent) (string, error) {
 	if !filepath.IsLocal(e.Name) || !utf8.ValidString(e.Name) {
-		return "", dir.ErrOutside
+		return "", fmt.Errorf("%w: not in the image's own folder", diskimage.ErrUnsupported)
 	}
 	f, err := root.Open(e.Name)
 	if err != nil {
