@@ -166,7 +166,11 @@ func (a *app) eachDisk(ctx context.Context, s *selection, e entry, work func(ent
 
 func openAppliance(path string) (*appliance, error) {
 	ap := &appliance{path: path}
-	if err := ap.open(dir.Open, false); err != nil {
+	err := ap.open(dir.Open, false)
+	if errors.Is(err, diskimage.ErrUnsupported) {
+		return nil, inputError(err, "take its disks out with tar, or name one of the files beside the descriptor")
+	}
+	if err != nil {
 		return nil, err
 	}
 	return ap, nil

@@ -48,6 +48,9 @@ func (s *applianceFolder) file(name string) (*dir.File, error) {
 	if below, err := filepath.Rel(s.folder, path); err != nil || !filepath.IsLocal(below) {
 		return nil, fmt.Errorf("%w: %s leads to %s, out of the package's folder", diskimage.ErrCorrupt, name, path)
 	}
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: %s is a %s", diskimage.ErrCorrupt, name, fileKind(st.Mode()))
+	}
 	f, err := s.open(path)
 	if err != nil {
 		return nil, err

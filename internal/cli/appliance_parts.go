@@ -89,7 +89,8 @@ func addDisks(parts map[string]appliancePart, folder, name string) {
 	}
 	m, err := ovf.ParseManifest(read(name[:len(name)-len(".ovf")]+".mf", ovf.MaxManifest))
 	for _, file := range d.DiskFiles() {
-		if len(parts) < maxParts {
+		// A descriptor is never another's disk: two that name each other would both be passed over.
+		if len(parts) < maxParts && !strings.EqualFold(filepath.Ext(file), ".ovf") {
 			parts[file] = appliancePart{descriptor: folder + name, listed: err != nil || m.Lists(file)}
 		}
 	}

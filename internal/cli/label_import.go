@@ -17,6 +17,7 @@ import (
 type labelImporter struct {
 	frame  label.Frame // of the envelope
 	signer label.Signer
+	disk   bool // of an appliance is named
 	verify verification
 	now    time.Time
 }
@@ -30,8 +31,8 @@ func (a *app) labelImport() *cobra.Command {
 		Short: "Give a disk image the label in an envelope, signature and all",
 		Long: `Import writes the label of a DSSE envelope (berth label export) into the image as it is, and prints what it is worth there.
 It is refused when it was made for another disk, when its serial is not above that of the label in the image, and when its
-signature is wrong. An identical label is fine. With --key the label is made anew: for this disk, with the next serial, signed with the
-key. ENVELOPE is a file; - is standard input.`,
+signature is wrong. An identical label is fine. Of an appliance with several disks --disk names the one. With --key the label is
+made anew: for this disk, with the next serial, signed with the key. ENVELOPE is a file; - is standard input.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f := cmd.Flags().Lookup("key"); f.Changed && keyFlag == "" {
@@ -40,7 +41,7 @@ key. ENVELOPE is a file; - is standard input.`,
 			if err := choice.prepare(a); err != nil {
 				return err
 			}
-			li := labelImporter{now: a.env.Now()}
+			li := labelImporter{now: a.env.Now(), disk: len(choice.disks) > 0}
 			var err error
 			if li.frame, err = a.readEnvelope(args[0]); err != nil {
 				return err
@@ -86,6 +87,10 @@ func (a *app) readEnvelope(path string) (label.Frame, error) {
 
 func (li *labelImporter) image(e entry) outcome {
 	if e.disk != nil {
+		if li.signer == nil && !li.disk && len(e.disk.appliance.pkg.Disks) > 1 {
+			return outcome{err: &cliError{code: codeUsage, err: errors.New("it has several disks, and an envelope is the label of one"),
+				hint: "--disk ID; 'berth label get --json FILE' lists them"}}
+		}
 		o := e.disk.set(func(present *label.Frame, info *diskimage.Info) (label.Frame, error) {
 			return li.choose(present, info)
 		})

@@ -219,6 +219,9 @@ func (p *Package) readInside(d *Disk) (damaged bool, err error) {
 		d.File = name
 		r, err = p.src.Open(name)
 	}
+	if d.File == p.Name || d.File == p.mfName || d.File == p.certName {
+		return false, fmt.Errorf("%w: its file is %s, which is no disk", diskimage.ErrCorrupt, clip(d.File))
+	}
 	if err != nil {
 		return false, fmt.Errorf("open %s: %w", clip(d.File), err)
 	}
