@@ -151,30 +151,33 @@ func (f *File) SetSidecar(content []byte) error {
 	if len(content) > maxBeside {
 		return fmt.Errorf("write sidecar %s: %d bytes, expected at most %d", path, len(content), maxBeside)
 	}
-	folder := filepath.Dir(path)
+	d, err := f.folder(f.path)
+	if err != nil {
+		return fmt.Errorf("write sidecar %s: %w", path, err)
+	}
+	defer func() { _ = d.Close() }() // it was synced
 	if content == nil {
-		err := retry(func() error { return unix.Unlink(path) })
-		if err != nil && !errors.Is(err, unix.ENOENT) {
+		if err := d.remove(path); err != nil && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("remove sidecar %s: %w", path, err)
 		}
-		return syncFolder(folder)
+		return d.sync()
 	}
-	tmp, err := createTemp(folder)
+	tmp, err := d.temp()
 	if err != nil {
 		return fmt.Errorf("write sidecar %s: %w", path, err)
 	}
 	err = errors.Join(f.fillSidecar(tmp, content), tmp.Close())
 	if err == nil {
-		err = os.Rename(tmp.Name(), path)
+		err = d.rename(tmp.Name(), path)
 		if errors.Is(err, unix.ENAMETOOLONG) {
 			err = tooLong(path)
 		}
 	}
 	if err != nil {
-		_ = os.Remove(tmp.Name())
+		_ = d.remove(tmp.Name())
 		return fmt.Errorf("write sidecar %s: %w", path, err)
 	}
-	return syncFolder(folder)
+	return d.sync()
 }
 
 func (f *File) fillSidecar(tmp *os.File, content []byte) error {

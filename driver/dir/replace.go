@@ -1,11 +1,9 @@
 package dir
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -48,24 +46,32 @@ func (f *File) exchange(size int64, write func(tmp *os.File) error) error {
 	if st.Nlink > 1 {
 		return fmt.Errorf("replace image %s: it has %d names: %w", f.path, st.Nlink, errors.ErrUnsupported)
 	}
-	tmp, err := f.temp()
+	d, err := f.folder(f.path)
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("replace image: %w: %w", err, errors.ErrUnsupported)
+	}
+	if err != nil {
+		return fmt.Errorf("replace image: %w", err)
+	}
+	defer func() { _ = d.Close() }() // it was synced
+	tmp, err := d.twin()
 	if err != nil {
 		return err
 	}
 	if err := f.fill(tmp, write, &st); err != nil {
 		_ = tmp.Close()
-		_ = os.Remove(tmp.Name())
+		_ = d.remove(tmp.Name())
 		return err
 	}
-	if err := os.Rename(tmp.Name(), f.path); err != nil {
+	if err := d.rename(tmp.Name(), f.path); err != nil {
 		_ = tmp.Close()
-		_ = os.Remove(tmp.Name())
+		_ = d.remove(tmp.Name())
 		return fmt.Errorf("replace image: %w", err)
 	}
 	// From here on the new file is the image, and its lock is held already.
 	old := f.f
 	f.f, f.size = tmp, size
-	if err := syncFolder(filepath.Dir(f.path)); err != nil {
+	if err := d.sync(); err != nil {
 		_ = old.Close()
 		return err
 	}
@@ -75,10 +81,10 @@ func (f *File) exchange(size int64, write func(tmp *os.File) error) error {
 	return nil
 }
 
-// temp makes a file beside the image that nobody else can open. A folder that takes no new file is no fault: the
+// twin makes a file beside the image that nobody else can open. A folder that takes no new file is no fault: the
 // image is then written in place.
-func (f *File) temp() (*os.File, error) {
-	tmp, err := createTemp(filepath.Dir(f.path))
+func (d folder) twin() (*os.File, error) {
+	tmp, err := d.temp()
 	if errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
 		return nil, fmt.Errorf("replace image: %w: %w", err, errors.ErrUnsupported)
 	}
@@ -86,12 +92,6 @@ func (f *File) temp() (*os.File, error) {
 		return nil, fmt.Errorf("replace image: %w", err)
 	}
 	return tmp, nil
-}
-
-// createTemp makes a temporary file that only its owner can open.
-func createTemp(folder string) (*os.File, error) {
-	name := filepath.Join(folder, tempPrefix+rand.Text()+tempSuffix)
-	return os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
 // fill makes tmp a durable twin of the image with other content, locked as it.
@@ -167,19 +167,4 @@ func xattrs(fd int) ([]string, error) {
 		return nil, err
 	}
 	return strings.FieldsFunc(string(list[:n]), func(r rune) bool { return r == 0 }), nil
-}
-
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	err = d.Sync()
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return fmt.Errorf("sync folder %s: %w", path, err)
-	}
-	return nil
 }
