@@ -39,8 +39,12 @@ func (f *Fetched) Close() error {
 	return nil
 }
 
-// fetchPiece is what is asked for at once, in bytes; zeros of such a length become a hole.
-const fetchPiece = 1 << 20
+// fetchPiece is what is asked for at once, in bytes: a vCenter answers with no more in one request. Zeros of fetchHole bytes become
+// a hole.
+const (
+	fetchPiece = 8 << 20
+	fetchHole  = 64 << 10
+)
 
 // maxFetched bounds one remote file in bytes: what its server says is a claim.
 const maxFetched = 64 << 40
@@ -153,7 +157,7 @@ func fetchFile(ctx context.Context, from RemoteFile, path string, m *fetchMeter)
 	if err := to.Truncate(size); err != nil {
 		return errOf(err)
 	}
-	b, zero := make([]byte, fetchPiece), make([]byte, fetchPiece)
+	b, zero := make([]byte, fetchPiece), make([]byte, fetchHole)
 	for at := int64(0); at < size; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -165,9 +169,11 @@ func fetchFile(ctx context.Context, from RemoteFile, path string, m *fetchMeter)
 		if n == 0 {
 			return io.ErrUnexpectedEOF
 		}
-		if !bytes.Equal(b[:n], zero[:n]) {
-			if _, err := to.WriteAt(b[:n], at); err != nil {
-				return errOf(err)
+		for i := 0; i < n; i += fetchHole {
+			if p := b[i:min(i+fetchHole, n)]; !bytes.Equal(p, zero[:len(p)]) {
+				if _, err := to.WriteAt(p, at+int64(i)); err != nil {
+					return errOf(err)
+				}
 			}
 		}
 		at += int64(n)
