@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -49,6 +50,34 @@ func holdShared(f *os.File) error {
 		return inUse(f, fmt.Sprintf("VMware's lock %s.lck/%s is there; if no VMware program runs, remove that folder", f.Name(), entries[0].Name()))
 	}
 	return nil
+}
+
+// publishWait is how long another publication in the same folder is waited for; each takes some renames and syncs.
+const publishWait = 30 * time.Second
+
+// lockFolder keeps other conversions from publishing in a folder at the same time: one that looks while another is half-way would
+// take the other's sidecar for that of what it replaces. A file system without such locks has none.
+func lockFolder(folder string, wait time.Duration) (unlock func(), err error) {
+	f, err := os.Open(folder)
+	if err != nil {
+		return nil, fmt.Errorf("publish destination: %w", err)
+	}
+	const pause = 20 * time.Millisecond
+	for ; ; wait -= pause {
+		err := retry(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			break
+		}
+		if wait <= 0 {
+			_ = f.Close() // it was only locked
+			return nil, &dir.LockedError{Path: folder, Reason: "in use: another program keeps the folder locked (flock)"}
+		}
+		time.Sleep(pause)
+	}
+	return func() {
+		_ = unix.Flock(int(f.Fd()), unix.LOCK_UN) // a process that is being forked has it open too
+		_ = f.Close()
+	}, nil
 }
 
 // release unlocks before the file is closed: a process that is being forked at this moment has the same file description open

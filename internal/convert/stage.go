@@ -210,6 +210,11 @@ func (s *stage) publish() ([]string, error) {
 	if err := s.sync(names); err != nil {
 		return nil, err
 	}
+	unlock, err := lockFolder(s.folder, publishWait)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	old, err := s.present(names)
 	if err != nil {
 		return nil, err

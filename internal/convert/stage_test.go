@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/berth-project/berth/driver/dir"
 )
 
 func put(t *testing.T, path, content string) {
@@ -149,5 +151,48 @@ func TestRenameByLink(t *testing.T) {
 	}
 	if _, err := os.Lstat(from); err == nil {
 		t.Error("it has two names")
+	}
+}
+
+// TestLockFolder: two publications in one folder come one after the other.
+func TestLockFolder(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	unlock, err := lockFolder(folder, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var locked *dir.LockedError
+	if _, err := lockFolder(folder, 0); !errors.As(err, &locked) {
+		t.Errorf("locked twice: %v", err)
+	}
+	s, err := newStage(filepath.Join(folder, "x.raw"), true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s.image(), "new")
+	put(t, s.image()+".berth", "new sidecar")
+	done := make(chan error)
+	go func() {
+		_, err := s.publish()
+		done <- err
+	}()
+	select { // a publication that does not wait ends here, sooner or later
+	case err := <-done:
+		t.Fatalf("published in a locked folder: %v", err)
+	default:
+	}
+	if _, err := os.Stat(filepath.Join(folder, "x.raw")); err == nil {
+		t.Error("published in a locked folder")
+	}
+	unlock()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(folder, "x.raw")); err != nil || string(b) != "new" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if err := s.discard(); err != nil {
+		t.Error(err)
 	}
 }
