@@ -33,12 +33,12 @@ func (s *scan) readKept(ctx context.Context, v *view.ContainerView) error {
 		return fmt.Errorf("read labels kept by the vCenter: %w", err)
 	}
 	s.snap.Gaps = append(s.snap.Gaps, gaps...)
-	s.kept = map[types.ManagedObjectReference]map[string]string{}
+	s.kept, s.badKept = map[types.ManagedObjectReference]map[string]string{}, map[types.ManagedObjectReference]error{}
 	for _, c := range content {
 		if text, ok := keptValue(c.PropSet); ok {
 			kept, err := parseKept(text)
 			if err != nil {
-				s.miss(c.Obj.String(), "label in "+labelsKey, err.Error())
+				s.badKept[c.Obj] = err
 				continue
 			}
 			s.kept[c.Obj] = kept

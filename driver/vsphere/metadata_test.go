@@ -72,7 +72,7 @@ func TestForeignMetadata(t *testing.T) {
 		if got := metadata(seen.VM("vm-web")); got[0] != "" {
 			t.Errorf("%.20q: kept %q", value, got)
 		}
-		if len(seen.Gaps) != 1 || !strings.Contains(seen.Gaps[0].What, "berth.labels") {
+		if len(seen.Gaps) != 1 || !strings.Contains(seen.Gaps[0].What, "berth.labels") || seen.Gaps[0].Object != "vm vm-web" {
 			t.Errorf("%.20q: gaps %+v", value, seen.Gaps)
 		}
 		if err := d.SetLabelMetadata(t.Context(), vm, vm.Disks[0].ID, []byte("x")); fleet.KindOf(err) != fleet.Permanent {

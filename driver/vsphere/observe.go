@@ -27,6 +27,7 @@ type scan struct {
 	fields   map[int32]string // custom attributes, by key
 	shared   map[types.ManagedObjectReference]bool
 	kept     map[types.ManagedObjectReference]map[string]string // labels in extraConfig, by device key
+	badKept  map[types.ManagedObjectReference]error             // what is there and is none
 	snap     *fleet.Snapshot
 }
 

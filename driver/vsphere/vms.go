@@ -35,6 +35,9 @@ func (s *scan) addVMs() {
 			CPU: fleet.CPUs(int(max(v.Config.Hardware.NumCPU, 0))), Memory: fleet.Bytes(max(v.Config.Hardware.MemoryMB, 0)) * fleet.MiB,
 			Tags: s.tagsOf(v.Self, v.CustomValue),
 		}
+		if err := s.badKept[v.Self]; err != nil {
+			s.miss("vm "+id, "label in "+labelsKey, err.Error())
+		}
 		s.addDevices(&out, v)
 		pin(&out, v)
 		if st := v.Runtime.ConnectionState; st != "" && st != types.VirtualMachineConnectionStateConnected {
