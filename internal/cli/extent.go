@@ -14,9 +14,9 @@ import (
 	"github.com/berth-project/berth/label/diskimage"
 )
 
-// extentName is how the parts of a split VMDK are called beside their descriptor NAME.vmdk. Their content
-// does not always tell: QEMU writes each sparse part as a complete image of its own.
-var extentName = regexp.MustCompile(`^(.+)-(?:flat|delta|rdmp?|sesparse|[fs]\d{3,6})\.vmdk$`)
+// extentName is how the parts of a split VMDK are called beside their descriptor NAME.vmdk, or with whatever ending QEMU was given
+// for that. Their content does not always tell: QEMU writes each sparse part as a complete image of its own.
+var extentName = regexp.MustCompile(`^(.+)-(?:flat|delta|rdmp?|sesparse|[fs]\d{3,6})(\.[^.]*)?$`)
 
 // Bounds of what is kept of a folder: files looked at as descriptors, and parts that they name.
 const (
@@ -35,15 +35,19 @@ type folderParts struct {
 // NAME.vmdk where nobody renamed it; else any other in the folder.
 func (fp *folderParts) descriptorOf(path string) string {
 	folder, name := filepath.Split(path)
-	if !strings.HasSuffix(name, ".vmdk") || !strings.Contains(name, "-") { // most names, for much less than the expression
+	// Most names, for much less than the expression.
+	if at := strings.LastIndexByte(name, '-'); at < 1 || at+1 == len(name) || !strings.ContainsRune("fdrs", rune(name[at+1])) {
 		return ""
 	}
 	m := extentName.FindStringSubmatch(name)
 	if m == nil {
 		return ""
 	}
-	if descriptor := folder + m[1] + ".vmdk"; slices.Contains(partsOf(descriptor), name) {
+	if descriptor := folder + m[1] + m[2]; slices.Contains(partsOf(descriptor), name) {
 		return descriptor
+	}
+	if m[2] != ".vmdk" { // those are looked for no further: any file could be the descriptor
+		return ""
 	}
 	fp.mu.Lock()
 	defer fp.mu.Unlock()

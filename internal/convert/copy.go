@@ -134,7 +134,8 @@ func (c *copying) checkReference() error {
 
 // plan names all files of the destination, and refuses what is there already before anything is copied.
 func (c *copying) plan() error {
-	stem, newStem := strings.TrimSuffix(filepath.Base(c.src.path), ".vmdk"), strings.TrimSuffix(c.stage.name, ".vmdk")
+	ext, newExt := filepath.Ext(c.src.path), filepath.Ext(c.stage.name)
+	stem, newStem := strings.TrimSuffix(filepath.Base(c.src.path), ext), strings.TrimSuffix(c.stage.name, newExt)
 	used := []string{c.stage.name, c.stage.name + diskimage.SidecarSuffix}
 	for _, p := range c.src.parts {
 		name := filepath.Base(p)
@@ -144,6 +145,9 @@ func (c *copying) plan() error {
 		to := name
 		if rest, ok := strings.CutPrefix(name, stem+"-"); ok {
 			to = newStem + "-" + rest
+			if part, ok := strings.CutSuffix(rest, ext); ok {
+				to = newStem + "-" + part + newExt
+			}
 		} else if c.stage.folder == filepath.Dir(c.src.path) {
 			to = newStem + "-" + name
 		}
