@@ -102,9 +102,11 @@ func TestCrashTwice(t *testing.T) {
 				for _, past := range kinds[:n-2] {
 					data = completed(t, data, past)
 				}
-				states, err := twice(t, data, kinds[n-2], kinds[n-1])
-				if total += states; err != nil {
-					t.Errorf("%q: %v", kinds, err)
+				for _, more := range []uint32{1, 2} { // the serial of the change that was cut off, and the next
+					states, err := twice(t, data, kinds[n-2], kinds[n-1], more)
+					if total += states; err != nil {
+						t.Errorf("%q, serial %d more: %v", kinds, more, err)
+					}
 				}
 			}
 			if t.Logf("%d states", total); total == 0 {
@@ -139,7 +141,7 @@ func completed(t *testing.T, data []byte, kind chainKind) []byte {
 	return m.Data
 }
 
-func twice(t *testing.T, data []byte, first, second chainKind) (int, error) {
+func twice(t *testing.T, data []byte, first, second chainKind, more uint32) (int, error) {
 	t.Helper()
 	total := 0
 	before, err := labelOf(data)
@@ -158,7 +160,7 @@ func twice(t *testing.T, data []byte, first, second chainKind) (int, error) {
 		if err != nil {
 			return err
 		}
-		e, want, err := second.plan(t, state, between, 1)
+		e, want, err := second.plan(t, state, between, more)
 		if err != nil {
 			return unlessNoPlan(err)
 		}
