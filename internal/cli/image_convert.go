@@ -335,6 +335,9 @@ func (a *app) runConvert(ctx context.Context, ic *imageConverter, src string) (*
 	ic.request.Progress = p.update
 	res, err := convert.Convert(ctx, ic.request)
 	p.finish(err == nil)
+	if err == nil && ic.into != nil {
+		ic.into.rename(res)
+	}
 	return res, err
 }
 
@@ -406,6 +409,8 @@ func transferError(verb, src string, err error) error {
 		code, hint = codeRefused, "--key signs it anew for the destination"
 	case errors.Is(err, convert.ErrSnapshots):
 		code, hint = codeRefused, "convert it without --remove-source"
+	case errors.Is(err, convert.ErrBase):
+		code, hint = codeRefused, "convert it without --remove-source, or make that image stand alone first: berth image convert"
 	case errors.Is(err, convert.ErrReference):
 		code, hint = codeRefused, "copy it into the same folder, or make one image of the chain: berth image convert"
 	case errors.As(err, &locked):

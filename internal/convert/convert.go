@@ -48,6 +48,11 @@ func Convert(ctx context.Context, r Request) (_ *Result, err error) {
 	if n := c.src.top().states; n > 0 && r.RemoveSource {
 		return nil, fmt.Errorf("%w: %s has %d", ErrSnapshots, r.Source, n)
 	}
+	if r.RemoveSource {
+		if err := c.src.needed(); err != nil {
+			return nil, err
+		}
+	}
 	frame, owner := c.src.label(!r.Keep)
 	c.frame, c.owner = frame, &c.src.chain[owner]
 	if c.stage, err = newStage(r.Destination, r.Force, c.src.files()); err != nil {

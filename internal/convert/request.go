@@ -91,6 +91,8 @@ var (
 	ErrKeep = errors.New("chain cannot be kept")
 	// ErrSnapshots says: the source has internal snapshots, which would be lost with it.
 	ErrSnapshots = errors.New("internal snapshots would be lost")
+	// ErrBase says: another image is based on the source, which would be removed.
+	ErrBase = errors.New("another image is based on it")
 	// ErrRequest says: the request makes no sense.
 	ErrRequest = errors.New("bad request")
 	// ErrDiffers says: the destination does not hold what the source holds.

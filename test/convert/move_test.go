@@ -184,3 +184,25 @@ func TestSourceReplaced(t *testing.T) {
 		_ = os.Remove(src + ".berth")
 	}
 }
+
+// TestRemoveBase: an image that another one is based on is not removed.
+func TestRemoveBase(t *testing.T) {
+	t.Parallel()
+	need(t, "qemu-img")
+	folder := t.TempDir()
+	raw := disk(t, filepath.Join(folder, "disk.raw"), 1<<20)
+	for _, format := range []diskimage.Format{diskimage.FormatQcow2, diskimage.FormatVMDK} {
+		base, top := filepath.Join(folder, "base."+string(format)), filepath.Join(folder, "top."+string(format))
+		run(t, convert.Request{Source: raw, Destination: base, Format: format})
+		command(t, "sh", "-c", `cd "$1" && qemu-img create -q -f "$2" -b "base.$2" -F "$2" "top.$2"`, "sh", folder, string(format))
+		r := convert.Request{Source: base, Destination: filepath.Join(folder, "moved."+string(format)+".raw"), Format: diskimage.FormatRaw, RemoveSource: true}
+		_ = fails(t.Context(), t, r, convert.ErrBase)
+		if err := os.Remove(top); err != nil {
+			t.Fatal(err)
+		}
+		run(t, r)
+		if _, err := os.Stat(base); err == nil {
+			t.Errorf("%s is still there", base)
+		}
+	}
+}
