@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"libvirt.org/go/libvirtxml"
@@ -37,8 +38,7 @@ func (d *Driver) RemoveImage(ctx context.Context, pool fleet.Pool, file string) 
 		return nil, err
 	}
 	var gone []string
-	files := append(set.all()[1:], first)
-	for _, v := range files {
+	for _, v := range slices.Concat(set.all()[1:], set.all()[:1]) {
 		if err := h.remove(ctx, v); err != nil {
 			return gone, err
 		}

@@ -136,6 +136,15 @@ func TestLabImportFails(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("given up: %v", err)
 	}
+	d.checkpoint = func(name string) error { // between writing and reading back, as a disk that lies would
+		if name == "sent vm-db.raw" {
+			l.sh(t, 1, "printf x | dd of="+images+"/nvme/vm-db.raw bs=1 seek=20000000 conv=notrunc status=none")
+		}
+		return nil
+	}
+	if _, err := d.Import(t.Context(), pool, []ImportFile{importOf("vm-db.raw", big)}, nil); !errors.Is(err, errVerify) {
+		t.Errorf("another content was read back: %v", err)
+	}
 	if left := l.files(t, 1); len(left) > 0 {
 		t.Fatalf("left: %v", left)
 	}

@@ -153,7 +153,7 @@ func samePath(a, b string) bool {
 // backingFiles are the files of a device's backing and of what that is based on, of every kind that names files.
 func backingFiles(b types.BaseVirtualDeviceBackingInfo) []string {
 	var files []string
-	for n := 0; n < fleet.MaxChain; n++ {
+	for range fleet.MaxChain {
 		f, ok := b.(types.BaseVirtualDeviceFileBackingInfo)
 		if !ok {
 			break

@@ -52,7 +52,6 @@ type delivery struct {
 	name   string // of the volume
 	file   string // where the volume lies
 	folder string // temporary
-	format diskimage.Format
 }
 
 // openDelivery finds the pool of dst, refuses a volume that is there, and makes the temporary folder in work.
@@ -168,8 +167,7 @@ func usedBy(files ...string) (sum fleet.Bytes) {
 	return sum
 }
 
-// deliver uploads what was made, sidecar and parts before the image, reads the pool's copy and its label back, and gives the
-// result the names that it has there.
+// deliver uploads what was made, sidecar and parts before the image, and reads the pool's copy and its label back.
 func (d *delivery) deliver(ctx context.Context, res *convert.Result) error {
 	var files []libvirt.ImportFile
 	for _, name := range slices.Backward(res.Files) {
@@ -199,11 +197,15 @@ func (d *delivery) deliver(ctx context.Context, res *convert.Result) error {
 	if err := d.verify(ctx, file, res); err != nil {
 		return fmt.Errorf("read %s back: %w", d.dst, err)
 	}
+	return nil
+}
+
+// rename gives the result the names that its files have in the source.
+func (d *delivery) rename(res *convert.Result) {
 	folder := strings.TrimSuffix(d.dst, d.name)
 	for i, name := range res.Files {
 		res.Files[i] = folder + filepath.Base(name)
 	}
-	return nil
 }
 
 // verify holds what the source now says of the image to what was made: its label, and the disk that the label is bound to.
