@@ -113,7 +113,7 @@ func TestLabStartedMeanwhile(t *testing.T) {
 	if err := img.Close(); fleet.KindOf(err) != fleet.Retry || !strings.Contains(err.Error(), "was started") {
 		t.Errorf("close: %v", err)
 	}
-	if err := d.SetLabelMetadata(t.Context(), *vm, "vda", nil); fleet.KindOf(err) != fleet.Retry {
+	if err := d.SetLabelMetadata(t.Context(), *vm, "vda", nil); fleet.KindOf(err) != fleet.Retry || !strings.Contains(err.Error(), "was started") {
 		t.Errorf("remove what was to be in the image: %v", err)
 	}
 	l.virsh(t, 1, "destroy", "vm-a")

@@ -140,7 +140,8 @@ func labelsXML(labels map[string]string) string {
 }
 
 // SetLabelMetadata keeps envelope as the label of one disk of vm in the metadata of its domain, running and defined
-// alike; nil removes it. The labels of its other disks stay. libvirt takes the metadata along when the VM moves. The
+// alike; nil removes it. It is refused, and can be tried again after another Observe, when the disk's label there is no longer that of vm. The
+// labels of its other disks stay. libvirt takes the metadata along when the VM moves. The
 // call reads back what it wrote; of two that change one VM at once the later one may undo the other's, which is then
 // told so.
 func (d *Driver) SetLabelMetadata(ctx context.Context, vm fleet.VM, disk fleet.DiskID, envelope []byte) error {
@@ -148,7 +149,8 @@ func (d *Driver) SetLabelMetadata(ctx context.Context, vm fleet.VM, disk fleet.D
 	if len(envelope) > maxEnvelope || envelope != nil && len(envelope) == 0 {
 		return permanentf(op, "an envelope of %d bytes, expected 1 to %d", len(envelope), maxEnvelope)
 	}
-	if !slices.ContainsFunc(vm.Disks, func(k fleet.Disk) bool { return k.ID == disk }) {
+	at := slices.IndexFunc(vm.Disks, func(k fleet.Disk) bool { return k.ID == disk })
+	if at < 0 {
 		return permanentf(op, "the disk: %w", fleet.ErrNotFound)
 	}
 	e, err := d.findVM(ctx, op, vm)
@@ -160,6 +162,9 @@ func (d *Driver) SetLabelMetadata(ctx context.Context, vm fleet.VM, disk fleet.D
 	}
 	if vm.Power == fleet.Stopped && e.active && envelope == nil { // the label was to be in the image by now
 		return retryf(op, "it was started meanwhile")
+	}
+	if e.guest.labels[string(disk)] != vm.Disks[at].Metadata {
+		return retryf(op, "somebody else has changed it meanwhile")
 	}
 	labels := maps.Clone(e.guest.labels)
 	delete(labels, string(disk))

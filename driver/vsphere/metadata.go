@@ -78,8 +78,8 @@ func parseKept(text string) (map[string]string, error) {
 }
 
 // SetLabelMetadata keeps envelope as the label of one disk of vm in the VM's extraConfig; nil removes it. Labels of disks
-// that the VM no longer has go with it. The change is refused by the vCenter, and can be tried again, when the VM was
-// changed meanwhile.
+// that the VM no longer has go with it. The change is refused, and can be tried again after another Observe, when the disk's
+// label there is no longer that of vm, and by the vCenter when the VM is being changed.
 func (d *Driver) SetLabelMetadata(ctx context.Context, vm fleet.VM, disk fleet.DiskID, envelope []byte) error {
 	op := fmt.Sprintf("keep label of vm %s disk %s", vm.ID, disk)
 	var ref types.ManagedObjectReference
@@ -93,7 +93,10 @@ func (d *Driver) SetLabelMetadata(ctx context.Context, vm fleet.VM, disk fleet.D
 	if now.Config == nil {
 		return permanent(op, errors.New("the vCenter has no configuration of it"))
 	}
-	value, err := changeKept(now.Config, disk, envelope)
+	value, err := changeKept(now.Config, &vm, disk, envelope)
+	if errors.Is(err, errChanged) {
+		return &fleet.DriverError{Kind: fleet.Retry, Op: op, Err: err}
+	}
 	if err != nil {
 		return permanent(op, err)
 	}
@@ -111,8 +114,10 @@ func (d *Driver) SetLabelMetadata(ctx context.Context, vm fleet.VM, disk fleet.D
 	return nil
 }
 
-// changeKept is the new value of labelsKey; empty removes the key.
-func changeKept(c *types.VirtualMachineConfigInfo, disk fleet.DiskID, envelope []byte) (string, error) {
+var errChanged = errors.New("somebody else has changed it meanwhile")
+
+// changeKept is the new value of labelsKey; empty removes the key. errChanged: the disk's label is no longer that of vm.
+func changeKept(c *types.VirtualMachineConfigInfo, vm *fleet.VM, disk fleet.DiskID, envelope []byte) (string, error) {
 	text := ""
 	for _, o := range c.ExtraConfig {
 		if v := o.GetOptionValue(); v.Key == labelsKey {
@@ -122,6 +127,11 @@ func changeKept(c *types.VirtualMachineConfigInfo, disk fleet.DiskID, envelope [
 	kept, err := parseKept(text)
 	if err != nil {
 		return "", fmt.Errorf("present value of %s: %w", labelsKey, err)
+	}
+	for _, d := range vm.Disks {
+		if d.ID == disk && d.Metadata != kept[string(disk)] {
+			return "", errChanged
+		}
 	}
 	disks := diskPlaces(c.Hardware.Device)
 	maps.DeleteFunc(kept, func(key, _ string) bool { return disks[fleet.DiskID(key)] == types.ManagedObjectReference{} })

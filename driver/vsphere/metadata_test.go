@@ -32,6 +32,7 @@ func TestLabelMetadata(t *testing.T) {
 		if text != "" {
 			envelope = []byte(text)
 		}
+		vm := *observe(t, d).VM("vm-db")
 		must(t, d.SetLabelMetadata(t.Context(), vm, vm.Disks[disk].ID, envelope))
 	}
 	want := func(texts ...string) {
@@ -45,6 +46,10 @@ func TestLabelMetadata(t *testing.T) {
 	set(1, "two")
 	want(`{"a": "<1>"}`+"\n", "two")
 	set(0, "three")
+	want("three", "two")
+	if err := d.SetLabelMetadata(t.Context(), vm, vm.Disks[0].ID, []byte("four")); fleet.KindOf(err) != fleet.Retry {
+		t.Errorf("over a label that the caller has not seen: %v", err)
+	}
 	want("three", "two")
 	r := relocation(t, seen, "vm-db", "host-b", "hdd-1", fleet.Live)
 	must(t, d.Relocate(t.Context(), r, true, func(_, _ fleet.Bytes) {}))

@@ -139,7 +139,7 @@ func TestOlderMetadata(t *testing.T) {
 	power(t, s, types.VirtualMachinePowerStatePoweredOff)
 	set(t, disk(t, d), "silver", fleet.LabelInImage, 2)
 	// Somebody puts the old one back.
-	if err := d.SetLabelMetadata(t.Context(), stale.VM, stale.Disk.ID, []byte(stale.Disk.Metadata)); err != nil {
+	if err := d.SetLabelMetadata(t.Context(), disk(t, d).VM, stale.Disk.ID, []byte(stale.Disk.Metadata)); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, disk(t, d), 2, 1, fleet.LabelInImage)
@@ -147,6 +147,21 @@ func TestOlderMetadata(t *testing.T) {
 		t.Fatalf("settled %v in the %q, %v; expected to be told of the one that counts", f, place, err)
 	}
 	expect(t, disk(t, d), 2, 0, fleet.LabelInImage)
+}
+
+// TestTwoAtOnce: who has not seen the label that is there does not replace it.
+func TestTwoAtOnce(t *testing.T) {
+	_, d := world(t)
+	one, other := disk(t, d), disk(t, d)
+	set(t, one, "gold", fleet.LabelInMetadata, 1)
+	set(t, disk(t, d), "gold", fleet.LabelInMetadata, 2)
+	_, _, err := other.Set(t.Context(), func(s *vmlabel.State, serial uint32) (label.Frame, error) {
+		return label.Seal(label.Document{Level: "silver", Disk: s.Info.Binding(), Serial: serial, Issued: time.Unix(1_800_000_000, 0).UTC()}, nil)
+	})
+	if fleet.KindOf(err) != fleet.Retry {
+		t.Errorf("set over an unseen label: %v", err)
+	}
+	expect(t, disk(t, d), 0, 2, fleet.LabelInMetadata)
 }
 
 // TestBadMetadata: what is no label is not taken for none, and stands in nobody's way.
@@ -161,7 +176,7 @@ func TestBadMetadata(t *testing.T) {
 	}
 	set(t, disk(t, d), "gold", fleet.LabelInMetadata, 1) // a new label takes its place
 	expect(t, disk(t, d), 0, 1, fleet.LabelInMetadata)
-	if err := d.SetLabelMetadata(t.Context(), now.VM, now.Disk.ID, []byte("gold")); err != nil {
+	if err := d.SetLabelMetadata(t.Context(), disk(t, d).VM, now.Disk.ID, []byte("gold")); err != nil {
 		t.Fatal(err)
 	}
 	if err := disk(t, d).Remove(t.Context(), false); err == nil {
