@@ -89,6 +89,12 @@ func replace(f File, e *Edit) (bool, error) {
 // applySteps gives what stood where the steps have written. It takes that back when a write fails, as on a full disk: nobody then
 // sees that we were there.
 func applySteps(f File, steps []Step) ([]Step, error) {
+	if len(steps) > 0 {
+		// What the edit was planned on may be another's write that was killed before its sync: it must not be lost after ours.
+		if err := f.Sync(); err != nil {
+			return nil, fmt.Errorf("sync image: %w", err)
+		}
+	}
 	size := f.Size()
 	var before []Step
 	for i, s := range steps {
