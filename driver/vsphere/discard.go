@@ -1,9 +1,11 @@
 package vsphere
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 
 	"github.com/vmware/govmomi/object"
@@ -24,10 +26,17 @@ func (d *Driver) RemoveImage(ctx context.Context, pool fleet.Pool, name string) 
 	if err != nil {
 		return nil, err
 	}
-	var head [4]byte
+	var head [64]byte
 	_, err = f.ReadAt(head[:], 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, readError(op, err)
+	}
+	single := bytes.HasPrefix(head[:], []byte("KDMV"))
+	if !single && !bytes.HasPrefix(bytes.ToLower(head[:]), []byte("# disk descriptorfile")) {
+		return nil, permanent(op, errors.New("it is no VMDK, or a part of one"))
 	}
 	user, err := d.userOf(ctx, name)
 	if err != nil {
@@ -40,7 +49,7 @@ func (d *Driver) RemoveImage(ctx context.Context, pool fleet.Pool, name string) 
 	if err != nil {
 		return nil, readError(op, err)
 	}
-	task, err := d.deleteTask(ctx, name, dc, string(head[:]) == "KDMV")
+	task, err := d.deleteTask(ctx, name, dc, single)
 	if err == nil {
 		err = d.wait(ctx, task, func(int32) {})
 	}
