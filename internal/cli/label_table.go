@@ -124,13 +124,17 @@ func (t *labelTable) read(data []byte) {
 
 func (t *labelTable) readHeader() bool {
 	before := len(t.faults)
+	if known := len(tableColumns()) + len(label.OverrideKeys()); len(t.header) > known {
+		t.fault(1, 1, "%d columns, expected at most %d", len(t.header), known) // each is compared with all before it
+		return false
+	}
 	for i, name := range t.header {
 		line, column := t.csv.FieldPos(i)
 		switch {
 		case slices.Contains(t.header[:i], name):
-			t.fault(line, column, "column %q is there twice", name)
+			t.fault(line, column, "column %q is there twice", quoteCell(name))
 		case !slices.Contains(tableColumns(), name) && !slices.Contains(label.OverrideKeys(), name):
-			t.fault(line, column, "column %q is not known", name)
+			t.fault(line, column, "column %q is not known", quoteCell(name))
 		}
 	}
 	if len(t.faults) == before && !slices.Contains(t.header, columnPath) {
