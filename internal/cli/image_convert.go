@@ -382,6 +382,12 @@ func (a *app) showMade(src, dst string, res *convert.Result) {
 	}
 }
 
+// oneLineError is an error in one line, whatever names are in it: a line of a name's own could pass for one of ours.
+type oneLineError struct{ err error }
+
+func (e oneLineError) Error() string { return cleanLine(e.err.Error()) }
+func (e oneLineError) Unwrap() error { return e.err }
+
 // transferError gives the errors of package convert their exit codes and hints.
 func transferError(verb, src string, err error) error {
 	var ce *cliError
@@ -418,5 +424,5 @@ func transferError(verb, src string, err error) error {
 	case errors.Is(err, diskimage.ErrBinding):
 		code, hint = codeInput, "'berth label set' labels the source anew, or 'berth label rm' removes what is there"
 	}
-	return &cliError{code: code, err: fmt.Errorf("%s %s: %w", verb, src, err), hint: strings.ReplaceAll(hint, "FILE", src)}
+	return &cliError{code: code, err: oneLineError{fmt.Errorf("%s %s: %w", verb, src, err)}, hint: strings.ReplaceAll(hint, "FILE", cleanLine(src))}
 }
