@@ -110,9 +110,9 @@ func (a *app) audit(cmd *cobra.Command, au *auditor, v *verification, sel *selec
 
 func (au *auditor) check(cmd *cobra.Command, args []string) error {
 	f := cmd.Flags()
-	for _, name := range []string{"files-from", "null"} {
+	for _, name := range []string{"files-from", "null", "format", "disk"} {
 		if f.Lookup(name).Changed {
-			return usagef("--%s: an audit takes folders as arguments", name)
+			return usagef("--%s: an audit takes folders as arguments, with all that is in them", name)
 		}
 	}
 	for _, name := range []string{"pool", "from", "state"} {

@@ -74,6 +74,7 @@ exits with 6 when no image has a label.`,
 	cmd.Flags().StringVarP(&ex.output, "output", "o", "", "write to `FILE`, one envelope a line, or into a folder")
 	chain.flags(cmd)
 	sel.flags(cmd, defaultJobs())
+	sel.formatFlag(cmd)
 	sel.appliance.diskFlag(cmd)
 	return cmd
 }

@@ -25,7 +25,8 @@ type labelImporter struct {
 func (a *app) labelImport() *cobra.Command {
 	var keyFlag string
 	var v verification
-	var choice applianceChoice
+	var sel selection
+	choice := &sel.appliance
 	cmd := &cobra.Command{
 		Use:   "import ENVELOPE IMAGE",
 		Short: "Give a disk image the label in an envelope, signature and all",
@@ -37,6 +38,10 @@ made anew: for this disk, with the next serial, signed with the key. ENVELOPE is
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f := cmd.Flags().Lookup("key"); f.Changed && keyFlag == "" {
 				return usagef("--key: is empty")
+			}
+			sel.jobs = 1
+			if err := sel.check(args[1:]); err != nil {
+				return err
 			}
 			if err := choice.prepare(a); err != nil {
 				return err
@@ -55,7 +60,6 @@ made anew: for this disk, with the next serial, signed with the key. ENVELOPE is
 					return err
 				}
 			}
-			sel := selection{args: args[1:], jobs: 1, appliance: choice}
 			t, err := a.eachImage(cmd.Context(), &sel, "import label", li.image, a.showVerified)
 			if err != nil {
 				return err
@@ -65,6 +69,7 @@ made anew: for this disk, with the next serial, signed with the key. ENVELOPE is
 	}
 	choice.flags(cmd)
 	choice.diskFlag(cmd)
+	sel.formatFlag(cmd)
 	f := cmd.Flags()
 	f.StringVar(&keyFlag, "key", "", "make the label anew for this disk and "+keyFlagHelp)
 	v.flags(cmd)
@@ -100,7 +105,7 @@ func (li *labelImporter) image(e entry) outcome {
 		return o
 	}
 	return changeImage(e, func(f *dir.File) (o outcome) {
-		present, info, err := diskimage.ReadLabel(f)
+		present, info, err := e.opts.ReadLabel(f)
 		if err != nil {
 			return outcome{err: err}
 		}
@@ -109,7 +114,7 @@ func (li *labelImporter) image(e entry) outcome {
 			return outcome{err: err}
 		}
 		if present == nil || !sameLabel(frame, *present) {
-			edit, err := diskimage.PlanSet(f, frame)
+			edit, err := e.opts.PlanSet(f, frame)
 			if err == nil {
 				err = diskimage.Apply(f, edit)
 			}

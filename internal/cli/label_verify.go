@@ -92,6 +92,7 @@ were when they were last seen, that are gone, and that are on two disks. What it
 	au.flags(cmd)
 	chain.flags(cmd)
 	sel.flags(cmd, defaultJobs())
+	sel.formatFlag(cmd)
 	sel.appliance.diskFlag(cmd)
 	return cmd
 }
