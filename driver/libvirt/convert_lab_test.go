@@ -226,7 +226,7 @@ func TestLabConvertKilled(t *testing.T) {
 	m := newMigration(t, 24<<20)
 	whole := m.source(t)
 	var states []string
-	for delay := 100 * time.Millisecond; ; delay += 80 * time.Millisecond {
+	for delay := 100 * time.Millisecond; ; delay += 200 * time.Millisecond {
 		cmd := m.berth(t, "image", "convert", "--remove-source", loose, "rack:gold-1/nvme/vm-db.qcow2")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
