@@ -207,7 +207,13 @@ func (x *search) improveUnit(w waster) {
 	u := &x.units[w.unit]
 	q := anywhere
 	q.limit = w.cost
-	if p, ok := x.find(u, q, x.opts.Seed); ok {
-		x.commit(u, p, x.whyWaste)
+	p, ok := x.find(u, q, x.opts.Seed)
+	if !ok {
+		return
 	}
+	// A VM without memory or CPU of its own fits a host that has promised too much already, and counts as wrong there.
+	if h := &x.hosts[p.host]; p.host != x.vms[u.vms[0]].host && (h.freeCPU() < 0 || h.freeMemory() < 0) {
+		return
+	}
+	x.commit(u, p, x.whyWaste)
 }
