@@ -38,7 +38,7 @@ var imports = map[string][]string{
 	"internal/vcsim":     {},
 	"internal/convert":   {"label", "label/diskimage", "driver/dir"},
 	"internal/carry":     {"fleet", "label", "label/diskimage"},
-	"internal/hook":      {"driver/dir", "driver/libvirt", "internal/carry"},
+	"internal/hook":      {"label/diskimage", "driver/dir", "driver/libvirt", "internal/carry"},
 	"internal/demo":      {"fleet", "label", "label/diskimage", "driver/vsphere", "driver/dir", "internal/vcsim"},
 	"internal/cli":       {"*"},
 	"cmd/berth":          {"internal/cli"},

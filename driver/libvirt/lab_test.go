@@ -147,7 +147,7 @@ func frame(t *testing.T, disk label.Binding, level string, serial uint32) label.
 
 // declared is how package diskimage is told of a domain's driver type.
 func declared(format string) diskimage.Options {
-	f, _ := carry.FormatOf(format)
+	f, _ := diskimage.FormatNamed(format)
 	return diskimage.Options{Format: f}
 }
 

@@ -20,19 +20,6 @@ import (
 // Labels is what driver/libvirt asks for in its Labels. The zero value is ready.
 type Labels struct{}
 
-// FormatOf is the format that a hypervisor's word for it means; ok is false for one that has no place for a label.
-// Source: libvirt, "Domain XML format", driver type; QEMU calls VHD "vpc".
-func FormatOf(name string) (format diskimage.Format, ok bool) {
-	switch name {
-	case "vmdk", "qcow2", "vhdx", "vdi", "raw", "vhd":
-		return diskimage.Format(name), true
-	case "vpc":
-		return diskimage.FormatVHD, true
-	default:
-		return "", false
-	}
-}
-
 // Later is the envelope with the higher serial; a when they are equal or b is none.
 func (Labels) Later(a, b string) string {
 	y, err := label.ParseEnvelope([]byte(b))
@@ -48,7 +35,7 @@ func (Labels) Later(a, b string) string {
 
 // Labelled reports whether from has a label, or envelope is one for it. An error says why it cannot be carried.
 func (Labels) Labelled(from fleet.ImageFile, format string, envelope []byte) (bool, error) {
-	f, ok := FormatOf(format)
+	f, ok := diskimage.FormatNamed(format)
 	if !ok {
 		return false, nil
 	}
@@ -58,7 +45,7 @@ func (Labels) Labelled(from fleet.ImageFile, format string, envelope []byte) (bo
 
 // Carry gives to the label that counts of from and envelope.
 func (Labels) Carry(from, to fleet.ImageFile, format string, envelope []byte) error {
-	f, ok := FormatOf(format)
+	f, ok := diskimage.FormatNamed(format)
 	if !ok {
 		return nil
 	}
@@ -84,7 +71,7 @@ func (Labels) Carry(from, to fleet.ImageFile, format string, envelope []byte) er
 // Carried says why to has neither from's label nor a later one, or nil. An image that no label can be read of, for a reason of
 // its format, is copied byte for byte or not at all: there it is enough that the copy is the same.
 func (Labels) Carried(from, to fleet.ImageFile, format string) error {
-	f, ok := FormatOf(format)
+	f, ok := diskimage.FormatNamed(format)
 	if !ok {
 		return nil
 	}

@@ -68,7 +68,7 @@ func set(t *testing.T, f *dir.File, format, level string, serial uint32) {
 	if serial == 0 {
 		return
 	}
-	known, _ := carry.FormatOf(format)
+	known, _ := diskimage.FormatNamed(format)
 	opts := diskimage.Options{Format: known}
 	edit, err := opts.PlanSet(f, frame(t, level, serial, label.Binding{Size: size}))
 	if err == nil {
@@ -81,7 +81,7 @@ func set(t *testing.T, f *dir.File, format, level string, serial uint32) {
 
 func read(t *testing.T, f *dir.File, format string) (level string, serial uint32) {
 	t.Helper()
-	known, _ := carry.FormatOf(format)
+	known, _ := diskimage.FormatNamed(format)
 	frame, _, err := diskimage.Options{Format: known}.ReadLabel(f)
 	if err != nil {
 		t.Fatal(err)
@@ -269,18 +269,6 @@ func TestLater(t *testing.T) {
 	for _, c := range [][3]string{{one, two, two}, {two, one, two}, {two, other, two}, {"", two, two}, {two, "", two}, {"{}", one, one}, {one, "{}", one}, {"", "", ""}} {
 		if got := (carry.Labels{}).Later(c[0], c[1]); got != c[2] {
 			t.Errorf("of %.30q and %.30q: %.30q", c[0], c[1], got)
-		}
-	}
-}
-
-func TestFormatOf(t *testing.T) {
-	t.Parallel()
-	if f, ok := carry.FormatOf("vpc"); !ok || f != diskimage.FormatVHD {
-		t.Errorf("vpc: %q, %t", f, ok)
-	}
-	for _, name := range []string{"qed", "luks", "", "RAW"} {
-		if _, ok := carry.FormatOf(name); ok {
-			t.Errorf("%q is known", name)
 		}
 	}
 }

@@ -105,10 +105,7 @@ func completeWords(cmd *cobra.Command, flags map[string][]string) {
 
 // imageFormat reads the name of a format, ours or QEMU's.
 func imageFormat(s string) (diskimage.Format, error) {
-	switch f := diskimage.Format(strings.ToLower(s)); f {
-	case "vpc":
-		return diskimage.FormatVHD, nil
-	case diskimage.FormatVMDK, diskimage.FormatQcow2, diskimage.FormatVHDX, diskimage.FormatVDI, diskimage.FormatVHD, diskimage.FormatRaw, "":
+	if f, ok := diskimage.FormatNamed(strings.ToLower(s)); ok || s == "" {
 		return f, nil
 	}
 	return "", usagef("format %q: expected vmdk, qcow2, vhdx, vdi, vhd or raw", s)

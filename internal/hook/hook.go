@@ -23,6 +23,7 @@ import (
 	"github.com/berth-project/berth/driver/dir"
 	"github.com/berth-project/berth/driver/libvirt"
 	"github.com/berth-project/berth/internal/carry"
+	"github.com/berth-project/berth/label/diskimage"
 )
 
 // maxXML bounds the domain's XML; libvirt's own limit of a string is 4 MiB.
@@ -62,7 +63,7 @@ func Release(xml io.Reader, say func(line string)) error {
 
 // store says what became of one label.
 func store(k *libvirt.KeptLabel) string {
-	format, ok := carry.FormatOf(k.Format)
+	format, ok := diskimage.FormatNamed(k.Format)
 	switch {
 	case k.Fault != "":
 		return "not written: label in the metadata: " + k.Fault

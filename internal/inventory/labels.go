@@ -230,21 +230,9 @@ func place(p diskimage.Place) fleet.LabelPlace {
 	return fleet.LabelInSidecar
 }
 
-// declared is the codec's name of a hypervisor's format. The hypervisor's word is taken, not the content's: whatever
-// looks like a container in a raw disk was written by the guest.
-func declared(format string) (diskimage.Format, bool) {
-	switch f := diskimage.Format(format); f {
-	case diskimage.FormatVMDK, diskimage.FormatQcow2, diskimage.FormatVHDX, diskimage.FormatVDI, diskimage.FormatVHD, diskimage.FormatRaw:
-		return f, true
-	case "vpc": // QEMU's name
-		return diskimage.FormatVHD, true
-	}
-	return "", false
-}
-
 // image reads the label of one image; a nil frame is none.
 func (r *reader) image(ctx context.Context, image fleet.ChainLink) (frame *label.Frame, info *diskimage.Info, err error) {
-	format, ok := declared(image.Format)
+	format, ok := diskimage.FormatNamed(image.Format)
 	if !ok {
 		return nil, nil, &noLabelError{image.Format}
 	}

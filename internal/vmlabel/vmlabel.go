@@ -71,23 +71,13 @@ func (s *State) highest() uint32 {
 	return n
 }
 
-// options declares the image's format as the hypervisor does; false: no format that carries labels.
-func options(format string) (diskimage.Options, bool) {
-	switch f := diskimage.Format(format); f {
-	case diskimage.FormatVMDK, diskimage.FormatQcow2, diskimage.FormatVHDX, diskimage.FormatVDI, diskimage.FormatVHD, diskimage.FormatRaw:
-		return diskimage.Options{Format: f}, true
-	case "vpc": // QEMU's name
-		return diskimage.Options{Format: diskimage.FormatVHD}, true
-	}
-	return diskimage.Options{}, false
-}
-
 // closed says that no hypervisor has the image open.
 func (d *Disk) closed() bool { return d.VM.Power == fleet.Stopped }
 
 // open opens the image; nil with a reason when its format carries no label.
 func (d *Disk) open(ctx context.Context) (fleet.ImageFile, diskimage.Options, string, error) {
-	o, ok := options(d.Disk.Format)
+	format, ok := diskimage.FormatNamed(d.Disk.Format)
+	o := diskimage.Options{Format: format}
 	if !ok {
 		return nil, o, d.Disk.Format + " images carry no label", nil
 	}

@@ -19,6 +19,19 @@ const (
 	FormatRaw   Format = "raw" // whole sectors of something else: a guess
 )
 
+// FormatNamed is the format that a hypervisor declares by name, QEMU's "vpc" for VHD among them; false: none that carries
+// labels. Its word is to be taken (Options.Format), not the content's.
+func FormatNamed(name string) (Format, bool) {
+	switch f := Format(name); f {
+	case FormatVMDK, FormatQcow2, FormatVHDX, FormatVDI, FormatVHD, FormatRaw:
+		return f, true
+	case "vpc":
+		return FormatVHD, true
+	default:
+		return "", false
+	}
+}
+
 // What every error of this package is one of (errors.Is).
 var (
 	// ErrNotImage: the content is no disk image of any known format.

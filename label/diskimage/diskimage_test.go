@@ -399,3 +399,15 @@ func (r *sparseReader) ReadAt(p []byte, off int64) (int, error) {
 	}
 	return len(p), nil
 }
+
+func TestFormatNamed(t *testing.T) {
+	t.Parallel()
+	if f, ok := diskimage.FormatNamed("vpc"); !ok || f != diskimage.FormatVHD {
+		t.Errorf("vpc: %q, %t", f, ok)
+	}
+	for _, name := range []string{"qed", "luks", "", "RAW"} {
+		if _, ok := diskimage.FormatNamed(name); ok {
+			t.Errorf("%q is known", name)
+		}
+	}
+}
