@@ -21,6 +21,8 @@ type (
 	DiskID string
 	// NICID names a NIC within its host ("ens16f0").
 	NICID string
+	// ModuleID names an I/O module ("io-7").
+	ModuleID string
 )
 
 // Hypervisor is the kind of hypervisor of a host.
@@ -45,6 +47,8 @@ type Snapshot struct {
 	Pools   []Pool    `json:"pools"`
 	VMs     []VM      `json:"vms"`
 	Gaps    []Gap     `json:"gaps"`
+	// Modules are I/O modules that can change their host; most fleets have none.
+	Modules []IOModule `json:"modules,omitempty"`
 }
 
 // Source is one hypervisor connection that the snapshot was read from.
@@ -68,6 +72,8 @@ type Capabilities struct {
 	LiveBoth bool `json:"liveBoth"`
 	// Offline: a VM that is shut down can change host and pools.
 	Offline bool `json:"offline"`
+	// AttachModules: an I/O module can be attached to another host while the hosts run.
+	AttachModules bool `json:"attachModules,omitempty"`
 }
 
 // Host is one hypervisor host.
@@ -79,6 +85,8 @@ type Host struct {
 	Version    string            `json:"version,omitempty"`
 	Cluster    string            `json:"cluster,omitempty"`
 	Chassis    string            `json:"chassis,omitempty"` // failure domain above the host
+	Rack       string            `json:"rack,omitempty"`    // failure domain above the chassis
+	Site       string            `json:"site,omitempty"`    // failure domain above the rack
 	Tags       []string          `json:"tags,omitempty"`
 	CPU        MilliCPU          `json:"cpu"`    // what VMs may use
 	Memory     Bytes             `json:"memory"` // what VMs may use
@@ -86,21 +94,46 @@ type Host struct {
 	Pools      []PoolID          `json:"pools"`              // reachable from this host
 	Networks   []string          `json:"networks,omitempty"` // bridges, port groups that a VNIC can be on
 	Attributes map[string]string `json:"attributes,omitempty"`
+	// CPUModel is the hypervisor's word for the host's own processor; nothing is decided by it.
+	CPUModel string `json:"cpuModel,omitempty"`
+	// CPUBaselines are the processors that a guest can be given here (CPU models of libvirt, EVC modes of vSphere);
+	// empty: not known, every baseline.
+	CPUBaselines []string `json:"cpuBaselines,omitempty"`
+	// Guests are the guest types that the hypervisor runs, in the words of VM.Guest; empty: not known, every type.
+	Guests []string `json:"guests,omitempty"`
+	// Patch is what is known of each vulnerability or patch, by its public name ("XSA-450"). What is not named is
+	// PatchUnknown.
+	Patch map[string]PatchState `json:"patch,omitempty"`
 	// Maintenance: the host takes no VM and should be emptied.
 	Maintenance bool `json:"maintenance,omitempty"`
 	// Unreachable: nothing is known now; its VMs (if any are listed) are left alone.
 	Unreachable bool `json:"unreachable,omitempty"`
 }
 
+// PatchState is what is known of one vulnerability on one host.
+type PatchState string
+
+// The states of a vulnerability.
+const (
+	PatchFixed    PatchState = "fixed"
+	PatchAffected PatchState = "affected"
+	PatchUnknown  PatchState = "unknown"
+)
+
 // NIC is one physical network card (port) of a host.
 type NIC struct {
-	ID       NICID    `json:"id"`
-	Class    NICClass `json:"class"`
-	Speed    Mbps     `json:"speed"`
-	Queues   Queues   `json:"queues"` // reservable queue pairs or functions; 0 at class 0 and 1
-	Driver   string   `json:"driver,omitempty"`
-	Features []string `json:"features,omitempty"`
-	NUMANode int      `json:"numaNode"`
+	ID     NICID    `json:"id"`
+	Class  NICClass `json:"class"`
+	Speed  Mbps     `json:"speed"`
+	Queues Queues   `json:"queues"` // reservable queue pairs or functions; 0 at class 0 and 1
+	// Guarantee is the bandwidth that can be promised to VMs in sum; 0: it can promise none. It is another thing than
+	// Class: some cards with hardware functions cannot guarantee a minimum rate.
+	Guarantee Mbps     `json:"guarantee,omitempty"`
+	Driver    string   `json:"driver,omitempty"`
+	Features  []string `json:"features,omitempty"`
+	NUMANode  int      `json:"numaNode"`
+	// Module is the I/O module that the NIC is on; empty: it is the host's own.
+	Module ModuleID `json:"module,omitempty"`
 }
 
 // Pool is one storage pool or datastore.
@@ -113,6 +146,9 @@ type Pool struct {
 	Capacity Bytes    `json:"capacity"`
 	Free     Bytes    `json:"free"`
 	Shared   bool     `json:"shared"` // several hosts reach the same files
+	// IOPS and Throughput are what the pool can promise to disks in sum; 0: not known, not limited.
+	IOPS       IOPS `json:"iops,omitempty"`
+	Throughput MBps `json:"throughput,omitempty"`
 }
 
 // PowerState of a VM.
@@ -140,6 +176,10 @@ type VM struct {
 	Tags    []string   `json:"tags,omitempty"`
 	Pinned  string     `json:"pinned,omitempty"`  // why it must stay where it is; empty: it may move
 	Blocked []Blocker  `json:"blocked,omitempty"` // what it cannot do
+	// Guest is the hypervisor's word for the guest's type ("windows2019srv_64Guest"); empty: not known, runs anywhere.
+	Guest string `json:"guest,omitempty"`
+	// CPUBaseline is the processor that the guest was given, in the words of Host.CPUBaselines; empty: any will do.
+	CPUBaseline string `json:"cpuBaseline,omitempty"`
 }
 
 // Mode is a way of moving a VM.
@@ -172,6 +212,8 @@ type VNIC struct {
 	ID      string `json:"id"`
 	Network string `json:"network,omitempty"`
 	Queues  Queues `json:"queues"`
+	// Guarantee is the bandwidth that the hypervisor promises this virtual NIC; 0: none.
+	Guarantee Mbps `json:"guarantee,omitempty"`
 }
 
 // Disk is one virtual disk of a VM.

@@ -43,6 +43,12 @@ func (m Mbps) String() string {
 	return fmt.Sprintf("%d Mb/s", int64(m))
 }
 
+// IOPS is a number of storage operations a second.
+type IOPS int64
+
+// MBps is a storage bandwidth in 10^6 bytes a second.
+type MBps int64
+
 // Queues counts NIC queue pairs (or the hardware functions that bring them) reserved for one VM.
 type Queues int
 

@@ -9,6 +9,12 @@ const (
 	ConstraintUnreachable = "unreachable"
 	// ConstraintMaintenance: the host is in maintenance and takes no VM.
 	ConstraintMaintenance = "maintenance"
+	// ConstraintHypervisor: the host is of no hypervisor that the VM may run on.
+	ConstraintHypervisor = "hypervisor"
+	// ConstraintGuest: the host does not run guests of the VM's type.
+	ConstraintGuest = "guest"
+	// ConstraintCPUModel: the host lacks the processor baseline that the guest was given.
+	ConstraintCPUModel = "cpu-model"
 	// ConstraintServerTier: the host is below the server tier that the VM needs, or no rule ranks it.
 	ConstraintServerTier = "server-tier"
 	// ConstraintSecurity: the host is below the security class that the VM needs.
@@ -26,12 +32,17 @@ const (
 	ConstraintMemory = "memory"
 	// ConstraintNICQueues: no NIC of the class has as many queues left.
 	ConstraintNICQueues = "nic-queues"
+	// ConstraintNICRate: no NIC of the class can promise as much bandwidth, queues included.
+	ConstraintNICRate = "nic-rate"
 	// ConstraintPoolReach: the host does not reach a pool that a disk, or its backing chain, lies on.
 	ConstraintPoolReach = "pool-reach"
 	// ConstraintPoolTier: no reachable pool is of the storage tier that a disk needs.
 	ConstraintPoolTier = "pool-tier"
 	// ConstraintPoolSpace: no reachable pool of the tier has room above its reserve.
 	ConstraintPoolSpace = "pool-space"
+	// ConstraintPoolIOPS and ConstraintPoolThroughput: no reachable pool of the tier with room can promise as much.
+	ConstraintPoolIOPS       = "pool-iops"
+	ConstraintPoolThroughput = "pool-throughput"
 	// ConstraintMode: the driver cannot move the VM so, or something in the VM forbids it.
 	ConstraintMode = "mode"
 )
@@ -54,6 +65,8 @@ const (
 	ConstraintHeld = "held"
 	// ConstraintRisk: a risk is not declared, or one is declared that there is not.
 	ConstraintRisk = "risk"
+	// ConstraintModule: an I/O module cannot be attached so, or a VM would lose what it brings.
+	ConstraintModule = "module"
 	// ConstraintSummary: the lists or the counts of the plan are not true.
 	ConstraintSummary = "summary"
 )

@@ -5,7 +5,7 @@ import (
 )
 
 // Version is the version of the plan's JSON that this code reads and writes.
-const Version = 1
+const Version = 2
 
 // Plan is an ordered list of moves with the reason for each, and what could not be helped.
 type Plan struct {
@@ -13,24 +13,31 @@ type Plan struct {
 	ID         string `json:"id"`         // digest of everything below, "p-" and 16 hex digits
 	SnapshotID string `json:"snapshotId"` // fleet.Snapshot.Digest of the snapshot it was made from
 	PolicyID   string `json:"policyId"`
-	// Steps run one after another in this order; each is legal in the state that the ones before it leave.
+	// Steps are legal one after another in this order. Those of one wave may also run at once: each is legal whatever
+	// others of its wave are done or under way, once all of the waves before are done.
 	Steps []Step `json:"steps"`
 	// Kept and Moved VMs are all that is not listed here. A VM may be moved and yet be unplaced: a disk of it
 	// is mended, but its host has promised too much.
 	Unplaced []Unplaced `json:"unplaced"` // need a place and get none, or one that breaks their need
 	Held     []Held     `json:"held"`     // left alone
-	Summary  Summary    `json:"summary"`
+	// Unordered VMs would be better off elsewhere, but no legal order of moves leads there.
+	Unordered []Unordered `json:"unordered"`
+	Summary   Summary     `json:"summary"`
 }
 
-// Step is one move.
+// Step is one move of a VM, or of an I/O module where Attach is set.
 type Step struct {
 	N int `json:"n"` // from 1
+	// Wave is from 1 and never decreases from step to step.
+	Wave int `json:"wave"`
 	// Move.VM is as in the snapshot, but for what an earlier step of the same VM changes: its host and pools
 	// are those at the start of this step, and the paths of disks that moved are empty, since only the
 	// hypervisor knows them by then.
-	Move   fleet.Relocation `json:"move"`
-	Level  string           `json:"level"`
-	Reason string           `json:"reason"` // one line: what was wrong, what the target has
+	Move fleet.Relocation `json:"move,omitzero"`
+	// Attach moves an I/O module. Move, Level, Bytes and Risks are zero then.
+	Attach *fleet.Attachment `json:"attach,omitempty"`
+	Level  string            `json:"level"`
+	Reason string            `json:"reason"` // one line: what was wrong, what the target has
 	// Bytes is what has to be copied between pools.
 	Bytes fleet.Bytes `json:"bytes"`
 	// Risks that must be accepted by name to apply this step.
@@ -65,6 +72,13 @@ type RefusedHost struct {
 type Held struct {
 	VM     fleet.VMID `json:"vm"`
 	Reason string     `json:"reason"`
+}
+
+// Unordered is a VM that a better fleet has elsewhere, and why no move of it is in the plan.
+type Unordered struct {
+	VM     fleet.VMID      `json:"vm"`
+	To     fleet.Placement `json:"to"` // where it would go
+	Reason string          `json:"reason"`
 }
 
 // Summary counts.

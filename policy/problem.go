@@ -30,6 +30,10 @@ type Problem struct {
 	Pools           map[fleet.PoolID]PoolFacts
 	VMs             map[fleet.VMID]Requirement
 	Weights         Weights
+	// Moves bounds how many moves may run at once. Zero fields bound nothing.
+	Moves MoveLimits
+	// Reserve says what must be lost without a protected VM losing its place.
+	Reserve Reserve
 }
 
 // ServerTier names a rank as people do: "gold", "unranked", or "2" where the problem has no name for it.
@@ -57,8 +61,9 @@ type HostFacts struct {
 	Tier     Rank
 	Security int // rank in the catalogue's security classes, 0 the lowest
 	// CPU and Memory are what VMs may be promised in sum: the host's own, times the catalogue's overcommit.
-	CPU      fleet.MilliCPU
-	Memory   fleet.Bytes
+	CPU    fleet.MilliCPU
+	Memory fleet.Bytes
+	// NICClass has the NICs of I/O modules that can be attached to the host too.
 	NICClass map[fleet.NICID]fleet.NICClass
 	Rule     string // the rule that matched, "line 12: ..."; empty when none did
 }
@@ -80,12 +85,18 @@ type Requirement struct {
 	Disks    []DiskRequirement // in the order of VM.Disks
 	NICClass fleet.NICClass
 	Queues   fleet.Queues // reserved on one NIC of at least NICClass
+	// Rate is the bandwidth reserved for the VM on the same NIC as Queues; 0 reserves nothing.
+	Rate     fleet.Mbps
 	Security int
+	// Hypervisors are the kinds of which the host has to be one, sorted; empty: any.
+	Hypervisors []fleet.Hypervisor
 	// Spread: VMs with one non-empty group sit in distinct failure domains of the kind Domain.
 	SpreadGroup  string
 	SpreadDomain Domain
 	// Affinity: VMs with one non-empty group sit on one host.
 	AffinityGroup string
+	// Protect: the VM keeps a place to go to when what Problem.Reserve names is lost.
+	Protect bool
 	// Hold: why the VM stays where it is (its label could not be read, its host is unreachable, it is
 	// suspended or pinned); empty: it may move.
 	Hold string
@@ -97,6 +108,9 @@ type Requirement struct {
 type DiskRequirement struct {
 	Tier  Rank
 	Level string // the level that asked for it
+	// IOPS and Throughput are reserved for the disk in its pool; 0 reserves nothing.
+	IOPS       fleet.IOPS
+	Throughput fleet.MBps
 }
 
 // Domain is a kind of failure domain.
@@ -106,8 +120,16 @@ type Domain string
 const (
 	DomainHost    Domain = "host"
 	DomainChassis Domain = "chassis"
+	DomainRack    Domain = "rack"
+	DomainSite    Domain = "site"
 	DomainCluster Domain = "cluster"
 )
+
+// Domains are the kinds of failure domains: host, chassis, rack and site from the finest to the coarsest, each within
+// the next, and cluster, which is what the hypervisor says.
+func Domains() [5]Domain {
+	return [5]Domain{DomainHost, DomainChassis, DomainRack, DomainSite, DomainCluster}
+}
 
 // Weights price the soft costs in one unit, points.
 type Weights struct {
