@@ -49,7 +49,8 @@ type Problem struct {
 	// Nil: nothing.
 	Hop       [][]int32
 	HopWeight Points
-	// GroupMove is for each VM moved of the group of which most VMs move: it spreads the moves over the groups.
+	// GroupMove is for each VM moved of the group of which most VMs move: it spreads the moves over the groups. Moved is
+	// a VM that has an Initial host and another host now; one that was dropped has not moved.
 	GroupMove Points
 }
 
@@ -57,7 +58,7 @@ type Problem struct {
 type Resource struct {
 	Name string
 	// Transient: what moves counts at its initial place too, because both ends hold it while the move lasts and all
-	// moves are made at once.
+	// moves are made at once. A VM that is dropped holds nothing there: it ends before others move.
 	Transient bool
 	// Load is for each unit of use above Host.Soft.
 	Load Points
@@ -126,7 +127,9 @@ type VM struct {
 	Fixed bool
 	// Priority decides who gives way; it is no cost. Higher wins.
 	Priority int32
-	// Drop is the price of having no host. 0 with Initial None is a VM that need not be placed.
+	// Drop is the price of having no host. 0 with Initial None is a VM that need not be placed; 0 with an Initial is one
+	// that must have a host. A dropped VM pays Drop and the PoolFit of its disks, which stay in their Initial pools
+	// (None where they have none) and hold them; it pays no Move, Hop or Copy.
 	Drop Points
 	// Move is the price of ending elsewhere than Initial, by what changes: Move[HostChange], Move[DiskChange],
 	// Move[HostChange|DiskChange]; Forbidden where it is not possible. Move[0] is 0. Without an Initial nothing is due.
@@ -159,9 +162,10 @@ type Disk struct {
 // Group is VMs with rules about each other: a spread group, a service.
 type Group struct {
 	// Level and Min: the VMs of the group sit in at least Min distinct domains of the level. Min 0 or 1 asks for nothing.
+	// Of a group with VMs without a host, as many domains as VMs that have one are enough.
 	Level int8
 	Min   int32
-	// Needs: every VM of the group has a VM of each of these groups in the zone of its own host.
+	// Needs: every VM of the group that has a host has a VM of each of these groups in the zone of its own host.
 	Needs []GroupIx
 }
 
@@ -215,9 +219,27 @@ func (c Cost) Total() Points {
 
 // Violation is one hard constraint that an assignment breaks.
 type Violation struct {
-	Constraint string // "capacity", "transient", "fit", "apart", "spread", "needs", "nic", "reach", "pool", "fixed", "move", "shape"
+	Constraint string // one of the constants below
 	VM         int    // None where it is of no single VM
 	Host       HostIx
 	Pool       PoolIx
 	Detail     string
 }
+
+// The hard constraints, as Violation names them.
+const (
+	ShapeRule     = "shape"     // the assignment's lengths and indices are those of the problem
+	CapacityRule  = "capacity"  // use of a host is at most its Capacity
+	TransientRule = "transient" // and so it is with what leaves, in transient resources; hosts and pools alike
+	FitRule       = "fit"       // no combination that Fit or PoolFit forbids
+	OpenRule      = "open"      // what comes goes to open hosts and pools only
+	ApartRule     = "apart"     // VM.Apart
+	SpreadRule    = "spread"    // Group.Min
+	NeedsRule     = "needs"     // Group.Needs
+	NICRule       = "nic"       // the reservations of a host's VMs fit its NICs, see Pack
+	ReachRule     = "reach"     // every disk of a VM with a host is in a pool that the host reaches
+	PoolRule      = "pool"      // use of a pool is at most its Capacity
+	FixedRule     = "fixed"     // what is Fixed stays
+	MoveRule      = "move"      // no change that VM.Move forbids
+	DropRule      = "drop"      // a VM that must have a host has one; the disks of one without stay where they were
+)
