@@ -95,7 +95,7 @@ func seal(t *testing.T, p *policy.Problem, steps ...plan.Step) *plan.Plan {
 	t.Helper()
 	pl := &plan.Plan{Version: plan.Version, SnapshotID: p.Snapshot.Digest(), PolicyID: p.PolicyID, Steps: steps, Unplaced: []plan.Unplaced{}, Held: []plan.Held{}}
 	for i := range pl.Steps {
-		pl.Steps[i].N = i + 1
+		pl.Steps[i].N, pl.Steps[i].Wave = i+1, i+1
 	}
 	for i := range p.Snapshot.VMs {
 		if r := plan.HoldReason(p, &p.Snapshot.VMs[i]); r != "" {

@@ -20,6 +20,9 @@ const MaxSteps = 1_000_000
 // ErrAltered is wrapped by DecodeFile when a plan is not the one that was sealed, or not of its snapshot.
 var ErrAltered = errors.New("altered after it was made")
 
+// ErrVersion is wrapped by DecodeFile when a plan is of another version than this code reads.
+var ErrVersion = errors.New("made by another version of berth")
+
 // Seal sets the plan's ID from its content. It is the last thing done to a plan.
 func (p *Plan) Seal() error {
 	id, err := p.seal()
@@ -73,7 +76,7 @@ func DecodeFile(name string, data []byte) (*File, error) {
 func (f *File) validate() error {
 	p := &f.Plan
 	if p.Version != Version {
-		return fmt.Errorf("plan.version: is %d, expected %d", p.Version, Version)
+		return fmt.Errorf("plan.version: is %d, expected %d: %w", p.Version, Version, ErrVersion)
 	}
 	if len(p.Steps) > MaxSteps {
 		return fmt.Errorf("plan.steps: %d steps, expected at most %d", len(p.Steps), MaxSteps)

@@ -67,7 +67,7 @@ func TestDecodeFileRefuses(t *testing.T) {
 		{"the ID altered", `"id": "p-`, `"id": "p-0`, "plan.id", true},
 		{"the snapshot altered", `"taken": "0001`, `"taken": "0002`, "plan.snapshotId", true},
 		{"an invalid snapshot", "1,\n    \"taken\"", "7,\n    \"taken\"", "snapshot.version", false},
-		{"another version", `"version": 1`, `"version": 9`, "plan.version", false},
+		{"another version", `"version": 2`, `"version": 1`, "made by another version", false},
 		{"an unknown field", `"policyId"`, `"polizei"`, "plan.json:", false},
 		{"cut off", good2(good), "", "plan.json:", false},
 		{"something after it", "\n}\n", "\n}\n{}", "unexpected data", false},

@@ -173,7 +173,7 @@ func TestCheckPlanIsTrue(t *testing.T) {
 		lie  func(pl *plan.Plan)
 	}{
 		{"true", "", func(*plan.Plan) {}},
-		{"version", plan.ConstraintVersion, func(pl *plan.Plan) { pl.Version = 2 }},
+		{"version", plan.ConstraintVersion, func(pl *plan.Plan) { pl.Version = 1 }},
 		{"snapshot", plan.ConstraintVersion, func(pl *plan.Plan) { pl.SnapshotID = "s-0" }},
 		{"policy", plan.ConstraintVersion, func(pl *plan.Plan) { pl.PolicyID = "policy-2" }},
 		{"numbers", plan.ConstraintNumber, func(pl *plan.Plan) { pl.Steps[0].N = 7 }},

@@ -35,6 +35,8 @@ type Catalogue struct {
 	levels   []Level // low to high
 	defaults Defaults
 	weights  Weights
+	moves    MoveLimits
+	reserve  Reserve
 
 	serverRules, securityRules, poolRules, nicRules []Rule
 }
@@ -49,7 +51,9 @@ type Level struct {
 	Security int            `json:"security"` // minimum security class of the host
 	Priority Priority       `json:"priority"`
 	Spread   Domain         `json:"spread"` // over what a spread group of this level is spread
-	Line     int            `json:"line"`   // in the file
+	// Protect: a VM of the level keeps a place to go to when what the catalogue's reserve names is lost.
+	Protect bool `json:"protect"`
+	Line    int  `json:"line"` // in the file
 }
 
 // Defaults is what holds where a label or rule says nothing.

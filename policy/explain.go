@@ -18,6 +18,7 @@ func (c *Catalogue) Explain(w io.Writer) error {
 	c.explainLevels(&b)
 	c.explainRules(&b)
 	c.explainDefaults(&b)
+	c.explainMoves(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -25,6 +25,7 @@ type need struct {
 	queues        fleet.Queues
 	security      int
 	priority      Priority
+	protect       bool
 	spreadGroup   string
 	spreadDomain  Domain
 	affinityGroup string
@@ -42,7 +43,7 @@ func plainNeed(c *Catalogue, level int) *need {
 	l := &c.levels[level]
 	return &need{
 		obeyed: true, level: level, server: l.Server, storage: l.Storage, nicClass: l.NICClass, queues: l.Queues,
-		security: l.Security, priority: l.Priority, spreadDomain: l.Spread,
+		security: l.Security, priority: l.Priority, spreadDomain: l.Spread, protect: l.Protect,
 	}
 }
 

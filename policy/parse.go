@@ -13,10 +13,10 @@ import (
 
 // The keys of each mapping of the file, in the order that messages list them.
 var (
-	topKeys       = []string{"version", "tiers", "security", "match", "levels", "defaults", "weights"}
+	topKeys       = []string{"version", "tiers", "security", "match", "levels", "defaults", "weights", "moves", "reserve"}
 	tierKeys      = []string{"server", "storage"}
 	matchKeys     = []string{"servers", "security", "pools", "nics"}
-	levelKeys     = []string{"name", "server", "storage", "nic_class", "nic_queues", "security", "priority", "spread"}
+	levelKeys     = []string{"name", "server", "storage", "nic_class", "nic_queues", "security", "priority", "spread", "protect"}
 	defaultKeys   = []string{"unlabelled", "unsigned_ceiling", "overcommit", "pool_reserve_percent"}
 	overcommitKey = []string{"cpu", "memory", "by_tier"}
 	weightKeys    = []string{"tier_waste", "pool_waste", "move_vm", "move_gib", "downtime"}
@@ -77,6 +77,8 @@ func (p *parser) file(data []byte) error {
 		p.defaults(n)
 	}
 	p.weights(keys["weights"])
+	p.moves(keys["moves"])
+	p.reserve(keys["reserve"])
 	return p.err()
 }
 
@@ -216,6 +218,8 @@ func (p *parser) level(item *yaml.Node, keys map[string]*yaml.Node) Level {
 			if i := p.choice(n, "spread", domains); i >= 0 {
 				l.Spread = Domain(domains[i])
 			}
+		case "protect":
+			l.Protect = p.choice(n, "protect", booleans) == 1
 		}
 	}
 	return l
@@ -240,6 +244,7 @@ func (p *parser) monotone(item *yaml.Node, keys map[string]*yaml.Node, low, l *L
 	less("nic_queues", "number of NIC queues", int(low.Queues), int(l.Queues), nil)
 	less("security", "security class", low.Security, l.Security, p.cat.security)
 	less("priority", "priority", int(low.Priority), int(l.Priority), nil)
+	less("protect", "protection", boolRank(low.Protect), boolRank(l.Protect), booleans)
 }
 
 // nameOf is the name of a rank, or the number itself where numbers are their own names.

@@ -16,7 +16,7 @@ func Resolve(c *Catalogue, s *fleet.Snapshot) (*Problem, error) {
 	}
 	p := &Problem{
 		Snapshot: s, PolicyID: c.ID(), ServerTiers: c.ServerTiers(), PoolTiers: c.PoolTiers(),
-		SecurityClasses: c.SecurityClasses(), Weights: c.weights,
+		SecurityClasses: c.SecurityClasses(), Weights: c.weights, Moves: c.moves, Reserve: c.Reserve(),
 		Hosts: make(map[fleet.HostID]HostFacts, len(s.Hosts)),
 		Pools: make(map[fleet.PoolID]PoolFacts, len(s.Pools)),
 		VMs:   make(map[fleet.VMID]Requirement, len(s.VMs)),
@@ -187,6 +187,7 @@ func (q *Requirement) raise(n *need) {
 	q.NICClass = max(q.NICClass, n.nicClass)
 	q.Queues = max(q.Queues, n.queues)
 	q.Security = max(q.Security, n.security)
+	q.Protect = q.Protect || n.protect
 }
 
 // asking finds the level that a VM's labels ask for: the highest that the catalogue has, else the first name.

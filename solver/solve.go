@@ -34,7 +34,7 @@ func Solve(p *policy.Problem, opts Options) (*plan.Plan, error) {
 	s.compact()
 	out := &plan.Plan{
 		Version: plan.Version, SnapshotID: p.Snapshot.Digest(), PolicyID: p.PolicyID,
-		Steps: s.steps(), Unplaced: x.unplaced(), Held: s.held(),
+		Steps: s.steps(), Unplaced: x.unplaced(), Held: s.held(), Unordered: []plan.Unordered{},
 	}
 	if out.Summary, err = plan.Summarize(p, out); err != nil {
 		return nil, fmt.Errorf("solve problem: %w", err)

@@ -113,6 +113,7 @@ type move struct {
 	wasFlat    []bool
 	gained     []fleet.Bytes // by disk: what the pool it left got back
 	why, where string        // the reason's halves; empty while tried only
+	wave       int           // from 1 once ordered; 0: one of its own
 }
 
 // maxTotal bounds the sum of a resource over the fleet, so that no sum overflows.

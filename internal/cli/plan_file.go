@@ -29,6 +29,9 @@ func (a *app) loadPlan(path string) (*loadedPlan, error) {
 		if errors.Is(err, plan.ErrAltered) {
 			hint = "a plan is never edited: make a new one"
 		}
+		if errors.Is(err, plan.ErrVersion) {
+			hint = "make the plan anew with this berth: 'berth plan make -o FILE'"
+		}
 		return nil, inputError(fmt.Errorf("read plan: %w", err), hint)
 	}
 	cat, err := policy.Parse("policy in "+inputName(path), []byte(f.Policy))
