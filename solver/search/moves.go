@@ -1,0 +1,167 @@
+package search
+
+// shiftFits says whether v may go from its host to b; v has no disks and no NICs.
+func (s *state) shiftFits(v, b int32) bool {
+	if !s.mayPlace(v, b) || !s.roomFor(v, b) {
+		return false
+	}
+	g := s.group[v]
+	return g < 0 || !s.ruled[g] || s.rulesAllow(g, v, b)
+}
+
+// shiftDelta is what the total changes by when v goes from its host to b.
+func (s *state) shiftDelta(v, b int32) int64 {
+	a := s.host[v]
+	nk := s.nk
+	x := s.dimDem[int(v)*nk : int(v)*nk+nk]
+	oa := s.over[int(a)*nk:][:len(x)]
+	ob := s.over[int(b)*nk:][:len(x)]
+	w := s.weight[:len(x)]
+	c := s.hostPrice(v, b) - s.vmCost[v] - s.hostCost[a] - s.hostCost[b]
+	for k, d := range x {
+		c += w[k] * (max(0, oa[k]-d) + max(0, ob[k]+d))
+	}
+	if s.onAny {
+		c += s.hostVM[b]
+		if len(s.vms[a]) > 1 {
+			c += s.hostVM[a]
+		}
+	}
+	if s.p.GroupMove != 0 && s.group[v] >= 0 {
+		c += s.groupDelta(s.group[v], s.movedChange(v, b), -1, 0)
+	}
+	return c
+}
+
+// movedChange is by how much the moved VMs of v's group change when v goes to b.
+func (s *state) movedChange(v, b int32) int32 {
+	switch in := s.initial[v]; {
+	case in < 0:
+		return 0
+	case in == b:
+		return -1
+	case in == s.host[v]:
+		return 1
+	}
+	return 0
+}
+
+// groupDelta is what the price of the most moved group changes by when g moves dg VMs more and f (or -1) df more.
+func (s *state) groupDelta(g, dg, f, df int32) int64 {
+	if g == f {
+		dg, f, df = dg+df, -1, 0
+	}
+	if dg == 0 && df == 0 {
+		return 0
+	}
+	top := s.movedBy[s.mostMove] // groups at the top, others than these two
+	next := s.moved[g] + dg
+	if s.moved[g] == s.mostMove {
+		top--
+	}
+	if f >= 0 {
+		next = max(next, s.moved[f]+df)
+		if s.moved[f] == s.mostMove {
+			top--
+		}
+	}
+	if top > 0 {
+		next = max(next, s.mostMove)
+	}
+	return int64(next-s.mostMove) * s.p.GroupMove
+}
+
+// shift moves v to b.
+func (s *state) shift(v, b int32) {
+	s.leave(v)
+	s.enter(v, b)
+}
+
+// swapFits says whether v and w may change hosts; neither has disks or NICs.
+func (s *state) swapFits(v, w int32) bool {
+	a, b := s.host[v], s.host[w]
+	if !s.mayPlace(v, b) || !s.mayPlace(w, a) || !s.swapRoom(v, w, a) || !s.swapRoom(w, v, b) {
+		return false
+	}
+	g, f := s.group[v], s.group[w]
+	rg, rf := g >= 0 && s.ruled[g], f >= 0 && s.ruled[f]
+	switch {
+	case !rg && !rf:
+		return true
+	case g == f:
+		return !s.apart[g].mixed // who of a group sits where changes no count
+	case rg && s.near[g].on && rf && s.near[f].on && s.zone[a] != s.zone[b]:
+		return s.swapNear(v, w)
+	}
+	return (!rg || s.rulesAllow(g, v, b)) && (!rf || s.rulesAllow(f, w, a))
+}
+
+// swapNear judges two VMs whose groups depend on others: each in the state that the other's move leaves.
+func (s *state) swapNear(v, w int32) bool {
+	a, b := s.host[v], s.host[w]
+	g, f := s.group[v], s.group[w]
+	if !s.rulesAllow(g, v, b) {
+		return false
+	}
+	s.host[v] = b
+	s.count(g, a, -1)
+	s.count(g, b, 1)
+	ok := s.rulesAllow(f, w, a)
+	s.host[v] = a
+	s.count(g, b, -1)
+	s.count(g, a, 1)
+	return ok
+}
+
+// swapRoom says whether host h has room for w once v has left it.
+func (s *state) swapRoom(v, w, h int32) bool {
+	out := s.need(v, h)
+	in := s.need(w, h)[:len(out)]
+	slack := s.slack[int(h)*s.nr:][:len(out)]
+	for r, d := range in {
+		if d > out[r]+slack[r] && d > out[r] {
+			return false
+		}
+	}
+	return true
+}
+
+// swapDelta is what the total changes by when v and w change hosts.
+func (s *state) swapDelta(v, w int32) int64 {
+	a, b := s.host[v], s.host[w]
+	nk := s.nk
+	x := s.dimDem[int(v)*nk : int(v)*nk+nk]
+	y := s.dimDem[int(w)*nk:][:len(x)]
+	oa := s.over[int(a)*nk:][:len(x)]
+	ob := s.over[int(b)*nk:][:len(x)]
+	weight := s.weight[:len(x)]
+	c := s.hostPrice(v, b) + s.hostPrice(w, a) - s.vmCost[v] - s.vmCost[w] - s.hostCost[a] - s.hostCost[b]
+	for k, d := range x {
+		d -= y[k]
+		c += weight[k] * (max(0, oa[k]-d) + max(0, ob[k]+d))
+	}
+	if s.onAny {
+		c += s.hostVM[a] + s.hostVM[b]
+	}
+	if s.p.GroupMove != 0 {
+		g, f := s.group[v], s.group[w]
+		switch {
+		case g >= 0 && f >= 0:
+			c += s.groupDelta(g, s.movedChange(v, b), f, s.movedChange(w, a))
+		case g >= 0:
+			c += s.groupDelta(g, s.movedChange(v, b), -1, 0)
+		case f >= 0:
+			c += s.groupDelta(f, s.movedChange(w, a), -1, 0)
+		}
+	}
+	return c
+}
+
+// swap changes the hosts of v and w.
+func (s *state) swap(v, w int32) {
+	a, b := s.host[v], s.host[w]
+	s.leave(v)
+	s.leave(w)
+	s.enter(v, b)
+	s.enter(w, a)
+}

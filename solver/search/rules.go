@@ -1,0 +1,161 @@
+package search
+
+// count adds n to the counters of group g for a VM on host h.
+func (s *state) count(g, h, n int32) {
+	if c := &s.apart[g]; c.on && c.off >= 0 {
+		s.counts[c.off+s.domain[c.level][h]] += n
+	}
+	if c := &s.spread[g]; c.on {
+		d := s.domain[c.level][h]
+		if c.off >= 0 {
+			s.counts[c.off+d] += n
+			if now := s.counts[c.off+d]; now == 0 || now == 1 && n > 0 {
+				s.distinct[g] += n
+			}
+		} else if others := s.inDomain(g, c.level, d); n > 0 && others == 1 || n < 0 && others == 0 {
+			s.distinct[g] += n // host of the VM itself is set in enter, and unset in leave, before this
+		}
+	}
+	if c := &s.near[g]; c.on && c.off >= 0 {
+		s.counts[c.off+s.zone[h]] += n
+	}
+}
+
+// inDomain counts the VMs of group g in a domain, one by one.
+func (s *state) inDomain(g int32, level int8, d int32) int32 {
+	n := int32(0)
+	for _, w := range s.of(int(g)) {
+		if h := s.host[w]; h >= 0 && s.domain[level][h] == d {
+			n++
+		}
+	}
+	return n
+}
+
+// inZone counts the VMs of group g in zone z.
+func (s *state) inZone(g, z int32) int32 {
+	if c := &s.near[g]; c.off >= 0 {
+		return s.counts[c.off+z]
+	}
+	n := int32(0)
+	for _, w := range s.of(int(g)) {
+		if h := s.host[w]; h >= 0 && s.zone[h] == z {
+			n++
+		}
+	}
+	return n
+}
+
+// mayPlace says whether host h admits v at all: open, and of a class that fits.
+func (s *state) mayPlace(v, h int32) bool {
+	if !s.open[h] && s.initial[v] != h {
+		return false
+	}
+	return !s.fitAny || s.fit[int(s.class[v])*s.classes+int(s.hostClass[h])] >= 0
+}
+
+// roomFor says whether h has room for v; what is short already does not matter for a VM that takes none of it.
+func (s *state) roomFor(v, h int32) bool {
+	need := s.need(v, h)
+	slack := s.slack[int(h)*s.nr : int(h)*s.nr+len(need)]
+	for r, d := range need {
+		if d > slack[r] && d > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// rulesAllow says whether v of a ruled group may go from its host (or none) to b without a rule broken that was not.
+func (s *state) rulesAllow(g, v, b int32) bool {
+	a := s.host[v]
+	if c := &s.apart[g]; c.on && !s.apartAllows(c, g, v, a, b) {
+		return false
+	}
+	if c := &s.spread[g]; c.on && a >= 0 && !s.spreadAllows(c, g, a, b) {
+		return false
+	}
+	if !s.near[g].on {
+		return true
+	}
+	return s.nearAllows(g, a, b)
+}
+
+func (s *state) apartAllows(c *counter, g, v, a, b int32) bool {
+	if c.mixed {
+		return s.apartMixed(g, v, b)
+	}
+	dom := s.domain[c.level]
+	d := dom[b]
+	own := int32(0)
+	if a >= 0 && dom[a] == d {
+		own = 1
+	}
+	if c.off >= 0 {
+		return s.counts[c.off+d] == own
+	}
+	return s.inDomain(g, c.level, d) == own
+}
+
+// apartMixed is for groups whose VMs ask for different levels.
+func (s *state) apartMixed(g, v, b int32) bool {
+	mine := s.p.VMs[v].Apart
+	for _, w := range s.of(int(g)) {
+		h := s.host[w]
+		if w == v || h < 0 {
+			continue
+		}
+		if mine >= 0 && s.domain[mine][h] == s.domain[mine][b] {
+			return false
+		}
+		if l := s.p.VMs[w].Apart; l >= 0 && s.domain[l][h] == s.domain[l][b] {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *state) spreadAllows(c *counter, g, a, b int32) bool {
+	from, to := s.domain[c.level][a], s.domain[c.level][b]
+	if from == to {
+		return true
+	}
+	var nf, nt int32
+	if c.off >= 0 {
+		nf, nt = s.counts[c.off+from], s.counts[c.off+to]
+	} else {
+		nf, nt = s.inDomain(g, c.level, from), s.inDomain(g, c.level, to)
+	}
+	now := s.distinct[g]
+	next := now
+	if nf == 1 {
+		next--
+	}
+	if nt == 0 {
+		next++
+	}
+	return next >= c.min || next >= now
+}
+
+func (s *state) nearAllows(g, a, b int32) bool {
+	from, to := int32(-1), s.zone[b]
+	if a >= 0 {
+		from = s.zone[a]
+	}
+	if from == to {
+		return true
+	}
+	for _, n := range s.p.Groups[g].Needs {
+		if int32(n) != g && s.inZone(int32(n), to) == 0 {
+			return false
+		}
+	}
+	if from >= 0 && s.inZone(g, from) == 1 {
+		for _, w := range s.neededBy[g] {
+			if s.inZone(w, from) > 0 {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,130 @@
+package search
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/berth-project/berth/plan/model"
+)
+
+// Search is one run of the local search over a problem. It is not safe for use by several goroutines; several searches
+// over one problem are.
+type Search struct {
+	s        *state
+	seed     uint64
+	rnd      random
+	best     *model.Assignment
+	bestCost int64
+	dirty    []int32 // VMs that may differ from best
+	isDirty  []bool
+	steps    int64
+	anneal   anneal
+}
+
+// New is a search over p that starts at from; nil: the initial places. Which way it goes depends on seed alone. It keeps
+// p and does not change it.
+func New(p *model.Problem, from *model.Assignment, seed uint64) (*Search, error) {
+	if from == nil {
+		from = p.Start()
+	}
+	if err := checkShape(p, from); err != nil {
+		return nil, err
+	}
+	x := &Search{s: newState(newTables(p)), seed: seed, rnd: random(seed), isDirty: make([]bool, len(p.VMs))}
+	for range 4 {
+		x.rnd.next()
+	}
+	x.s.load(from)
+	x.best, x.bestCost = from.Clone(), x.s.total
+	x.place()
+	return x, nil
+}
+
+// checkShape refuses an assignment that is none of p.
+func checkShape(p *model.Problem, a *model.Assignment) error {
+	if len(a.Host) != len(p.VMs) {
+		return fmt.Errorf("start search: the assignment has %d VMs, the problem %d", len(a.Host), len(p.VMs))
+	}
+	for i, h := range a.Host {
+		if h < model.None || int(h) >= len(p.Hosts) {
+			return fmt.Errorf("start search: VM %d is on host %d of %d", i, h, len(p.Hosts))
+		}
+		if len(p.VMs[i].Disks) == 0 {
+			continue
+		}
+		if i >= len(a.Pool) || len(a.Pool[i]) != len(p.VMs[i].Disks) {
+			return fmt.Errorf("start search: VM %d has %d disks, the assignment names other pools", i, len(p.VMs[i].Disks))
+		}
+		for _, q := range a.Pool[i] {
+			if q < model.None || int(q) >= len(p.Pools) {
+				return fmt.Errorf("start search: a disk of VM %d is in pool %d of %d", i, q, len(p.Pools))
+			}
+		}
+	}
+	if len(p.Hosts) == 0 && len(p.VMs) > 0 {
+		return errors.New("start search: no hosts")
+	}
+	return nil
+}
+
+// Restart goes on from a, with Best kept where it is better.
+func (x *Search) Restart(from *model.Assignment) error {
+	if err := checkShape(x.s.p, from); err != nil {
+		return err
+	}
+	x.s.load(from)
+	for i := range x.isDirty {
+		x.touch(int32(i))
+	}
+	x.place()
+	x.note()
+	return nil
+}
+
+// touch records that v may differ from best.
+func (x *Search) touch(v int32) {
+	if !x.isDirty[v] {
+		x.isDirty[v] = true
+		x.dirty = append(x.dirty, v)
+	}
+}
+
+// note keeps the present state if it is the best so far.
+func (x *Search) note() {
+	if x.s.total >= x.bestCost {
+		return
+	}
+	x.bestCost = x.s.total
+	x.sync()
+}
+
+// sync makes best the present state.
+func (x *Search) sync() {
+	for _, v := range x.dirty {
+		x.isDirty[v] = false
+		x.best.Host[v] = model.HostIx(x.s.host[v])
+	}
+	x.dirty = x.dirty[:0]
+}
+
+// revert makes the present state best.
+func (x *Search) revert() {
+	for _, v := range x.dirty {
+		x.isDirty[v] = false
+		if h := int32(x.best.Host[v]); x.s.host[v] != h {
+			x.s.shift(v, h)
+		}
+	}
+	x.dirty = x.dirty[:0]
+}
+
+func (x *Search) place() {}
+
+// Best is a copy of the best assignment so far.
+func (x *Search) Best() *model.Assignment { return x.best.Clone() }
+
+// BestCost is the cost of Best.
+func (x *Search) BestCost() model.Points { return x.bestCost }
+
+// Steps is how many moves were tried since New.
+func (x *Search) Steps() int64 { return x.steps }

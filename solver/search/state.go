@@ -1,0 +1,231 @@
+package search
+
+import "github.com/berth-project/berth/plan/model"
+
+// state is one assignment with everything that a delta needs. A VM without a host has host None and is in no sum.
+type state struct {
+	*tables
+	host     []int32
+	at       []int32   // position in vms[host]
+	vms      [][]int32 // by host
+	slack    []int64   // [host*nr+r]: capacity minus use minus what moved away and still counts
+	over     []int64   // [host*nk+k]: x of the dims
+	hostCost []int64
+	vmCost   []int64
+	counts   []int32 // of the counters
+	distinct []int32 // by group: domains of the spread level in use
+	moved    []int32 // by group: VMs whose host is not the initial one
+	movedBy  []int32 // number of groups by moved count
+	mostMove int32
+	total    int64
+	disks    *disks // nil: no VM has disks
+	nics     *nics  // nil: no VM has NICs
+}
+
+func newState(t *tables) *state {
+	s := &state{
+		tables: t, host: make([]int32, t.nv), at: make([]int32, t.nv), vms: make([][]int32, t.nh),
+		slack: make([]int64, t.nh*t.nr), over: make([]int64, t.nh*t.nk), hostCost: make([]int64, t.nh),
+		vmCost: make([]int64, t.nv), distinct: make([]int32, t.ng), moved: make([]int32, t.ng),
+	}
+	words := int32(0)
+	for g := range t.ng {
+		n := int32(len(t.of(g)))
+		for _, c := range []struct {
+			c *counter
+			n int
+		}{{&t.apart[g], t.levelSize(t.apart[g].level)}, {&t.spread[g], t.levelSize(t.spread[g].level)}, {&t.near[g], t.zones}} {
+			if c.c.on && c.c.off >= 0 {
+				words = max(words, c.c.off+int32(c.n))
+			}
+		}
+		if int(n) >= len(s.movedBy) {
+			s.movedBy = append(s.movedBy, make([]int32, int(n)+1-len(s.movedBy))...)
+		}
+	}
+	s.counts = make([]int32, words)
+	if len(s.movedBy) == 0 {
+		s.movedBy = make([]int32, 1)
+	}
+	s.disks, s.nics = newDisks(t), newNICs(t)
+	return s
+}
+
+func (t *tables) levelSize(l int8) int {
+	if int(l) >= len(t.domains) || l < 0 {
+		return 0
+	}
+	return t.domains[l]
+}
+
+// load makes the state that of a.
+func (s *state) load(a *model.Assignment) {
+	for h := range s.nh {
+		s.vms[h] = s.vms[h][:0]
+		copy(s.slack[h*s.nr:(h+1)*s.nr], s.p.Hosts[h].Capacity)
+		s.emptyHost(h)
+	}
+	clear(s.counts)
+	clear(s.distinct)
+	clear(s.moved)
+	clear(s.movedBy)
+	s.movedBy[0] = int32(s.ng)
+	s.mostMove, s.total = 0, 0
+	for h := range s.nh {
+		s.hostCost[h] = s.costOf(h)
+		s.total += s.hostCost[h]
+	}
+	if s.disks != nil {
+		s.disks.load(s, a)
+	}
+	if s.nics != nil {
+		s.nics.load()
+	}
+	for i := range s.nv {
+		v := &s.p.VMs[i]
+		s.host[i] = model.None
+		s.vmCost[i] = v.Drop
+		s.total += v.Drop
+		if in := s.initial[i]; in >= 0 { // its transient part counts there wherever it is; see need
+			for r := range s.nr {
+				s.slack[int(in)*s.nr+r] -= s.dem[i*s.nr+r] - s.demBack[i*s.nr+r]
+			}
+		}
+	}
+	for i := range s.nv {
+		if a.Host[i] != model.None {
+			s.enter(int32(i), int32(a.Host[i]))
+		}
+	}
+}
+
+// emptyHost sets the dims of host h to those of no VM.
+func (s *state) emptyHost(h int) {
+	k := h * s.nk
+	host := &s.p.Hosts[h]
+	for r := range s.p.Resources {
+		if s.p.Resources[r].Load != 0 {
+			s.over[k] = -host.Soft[r]
+			k++
+		}
+	}
+	for b := range s.p.Balances {
+		q := &s.p.Balances[b]
+		s.over[k] = q.Target*host.Capacity[q.A] - host.Capacity[q.B]
+		k++
+	}
+}
+
+// costOf sums the cost of host h anew.
+func (s *state) costOf(h int) int64 {
+	c := int64(0)
+	for k := range s.nk {
+		c += s.weight[k] * max(0, s.over[h*s.nk+k])
+	}
+	if len(s.vms[h]) > 0 {
+		c += s.hostVM[h]
+	}
+	return c
+}
+
+// hostPrice is what VM v costs on host h by itself: fit, move and hop.
+func (s *state) hostPrice(v, h int32) int64 {
+	c := int64(0)
+	if s.fitAny {
+		c = s.fit[int(s.class[v])*s.classes+int(s.hostClass[h])]
+	}
+	if in := s.initial[v]; in != h && in >= 0 {
+		c += s.moveCost[v]
+		if s.hop != nil {
+			c += s.hop[int(s.place[in])*s.places+int(s.place[h])]
+		}
+	}
+	return c
+}
+
+// need is what v takes of the slack of h: at its initial host the transient part is counted whether it is there or not.
+func (s *state) need(v, h int32) []int64 {
+	if s.initial[v] == h {
+		return s.demBack[int(v)*s.nr : int(v+1)*s.nr]
+	}
+	return s.dem[int(v)*s.nr : int(v+1)*s.nr]
+}
+
+// enter puts v, which has no host, on h, and brings all sums up to date.
+func (s *state) enter(v, h int32) {
+	s.total -= s.vmCost[v] + s.hostCost[h]
+	slack := s.slack[int(h)*s.nr:]
+	for r, d := range s.need(v, h) {
+		slack[r] -= d
+	}
+	over := s.over[int(h)*s.nk:]
+	for k, d := range s.dimDem[int(v)*s.nk : int(v+1)*s.nk] {
+		over[k] += d
+	}
+	s.host[v] = h
+	s.at[v] = int32(len(s.vms[h]))
+	s.vms[h] = append(s.vms[h], v)
+	s.hostCost[h] = s.costOf(int(h))
+	s.vmCost[v] = s.hostPrice(v, h)
+	s.total += s.vmCost[v] + s.hostCost[h]
+	if g := s.group[v]; g >= 0 {
+		if s.ruled[g] {
+			s.count(g, h, 1)
+		}
+		if in := s.initial[v]; in >= 0 && in != h {
+			s.countMove(g, 1)
+		}
+	}
+	if s.slow[v] {
+		s.enterSlow(v, h)
+	}
+}
+
+// leave takes v off its host; to enter another one.
+func (s *state) leave(v int32) {
+	h := s.host[v]
+	s.total -= s.vmCost[v] + s.hostCost[h]
+	slack := s.slack[int(h)*s.nr:]
+	for r, d := range s.need(v, h) {
+		slack[r] += d
+	}
+	over := s.over[int(h)*s.nk:]
+	for k, d := range s.dimDem[int(v)*s.nk : int(v+1)*s.nk] {
+		over[k] -= d
+	}
+	list := s.vms[h]
+	last := list[len(list)-1]
+	list[s.at[v]] = last
+	s.at[last] = s.at[v]
+	s.vms[h] = list[:len(list)-1]
+	s.hostCost[h] = s.costOf(int(h))
+	s.total += s.hostCost[h]
+	s.vmCost[v] = 0
+	s.host[v] = model.None
+	if g := s.group[v]; g >= 0 {
+		if s.ruled[g] {
+			s.count(g, h, -1)
+		}
+		if in := s.initial[v]; in >= 0 && in != h {
+			s.countMove(g, -1)
+		}
+	}
+	if s.slow[v] {
+		s.leaveSlow(v, h)
+	}
+}
+
+// countMove adds n (1 or -1) to the moved VMs of g.
+func (s *state) countMove(g, n int32) {
+	was := s.mostMove
+	s.movedBy[s.moved[g]]--
+	s.moved[g] += n
+	s.movedBy[s.moved[g]]++
+	if s.moved[g] > s.mostMove {
+		s.mostMove = s.moved[g]
+	}
+	for s.mostMove > 0 && s.movedBy[s.mostMove] == 0 {
+		s.mostMove--
+	}
+	s.total += int64(s.mostMove-was) * s.p.GroupMove
+}
