@@ -15,6 +15,8 @@ type Options struct {
 	Hosts int
 	VMs   int
 	Seed  uint64
+	// Shape is what is usual of the fleet; nil is DefaultShape. Generate panics on one that Validate refuses.
+	Shape *Shape
 }
 
 // taken is when every generated snapshot was taken: its labels are verified as of that time.
@@ -42,7 +44,7 @@ var (
 )
 
 const (
-	clusterSize = len(clusterPattern)
+	clusterSize = len(clusterPattern) // hosts
 	chassisSize = 8
 	sourceSize  = 64 * clusterSize // hosts of one source
 )
@@ -50,16 +52,20 @@ const (
 // generator holds the fleet while it grows. Hosts, pools and VMs are indices into the slices of snap until the
 // end, when everything is sorted; after that poolIDs tells which pool an index meant.
 type generator struct {
-	rng  *rand.Rand
-	snap *fleet.Snapshot
+	rng   *rand.Rand
+	snap  *fleet.Snapshot
+	shape Shape
 
 	hostTier  []tier
+	hostCount [tiers]int
 	byTier    [tiers][]int // hosts that take VMs
 	clusters  []cluster
-	localPool []int // of each host
+	localPool []int       // of each host
+	cabled    [tiers]bool // a host of the tier or a higher one takes VMs and is cabled to the DMZ
 	poolIDs   []fleet.PoolID
-	load      []load // of each host, in the right places
-	now       []load // of each host, as misplaced
+	load      []load       // of each host, in the right places
+	cards     [][]cardLoad // of each host and card, in the right places
+	now       []load       // of each host, as misplaced
 	poolLoad  []fleet.Bytes
 	poolNow   []fleet.Bytes
 	plans     []vmPlan
@@ -69,7 +75,8 @@ type generator struct {
 type cluster struct {
 	source fleet.SourceID
 	hosts  []int
-	pools  [tiers]int
+	pools  [tiers][]int
+	hot    []int // hosts that heat overloads
 }
 
 // load is what VMs take of one host.
@@ -96,8 +103,15 @@ func generate(o Options) *generator {
 		o.VMs = 0
 	}
 	g := &generator{
-		rng:  rand.New(rand.NewPCG(o.Seed, 0x6265727468)), // a seeded fleet, no secret
-		snap: &fleet.Snapshot{Version: fleet.SnapshotVersion, Taken: taken},
+		rng:   rand.New(rand.NewPCG(o.Seed, 0x6265727468)), // a seeded fleet, no secret
+		snap:  &fleet.Snapshot{Version: fleet.SnapshotVersion, Taken: taken},
+		shape: DefaultShape(),
+	}
+	if o.Shape != nil {
+		g.shape = *o.Shape
+	}
+	if err := g.shape.Validate(); err != nil {
+		panic("generate fleet: " + err.Error())
 	}
 	g.makeHosts(o.Hosts)
 	g.makeVMs(o.VMs)
@@ -129,7 +143,7 @@ func (g *generator) finish() {
 		if p.Shared {
 			step = fleet.TiB
 		}
-		p.Capacity = roundUp(max(g.poolLoad[i]*100/65, g.poolNow[i]*100/85, 1), step)
+		p.Capacity = roundUp(max(g.poolLoad[i]*100/65, g.poolNow[i]*100/85, g.roomy(p), 1), step)
 		p.Free = p.Capacity - g.poolNow[i]
 	}
 	for i := range g.plans {

@@ -56,7 +56,7 @@ func (g *generator) want() want {
 	default:
 		g.goldLabel(&w)
 	}
-	w.dmz = g.chance(5)
+	w.dmz = g.chance(5) && g.cabled[t]
 	return w
 }
 

@@ -4,20 +4,25 @@ import "github.com/berth-project/berth/fleet"
 
 // misplace moves VMs from their right places to where a fleet without Berth has them.
 func (g *generator) misplace() {
+	const usual = 15 // of 100, what the other shares here go with
+	share := g.shape.Misplaced
+	if share == 0 {
+		return
+	}
 	for i := range g.plans {
 		p := &g.plans[i]
 		if g.settled(p) {
 			continue
 		}
 		switch r := g.rng.IntN(100); {
-		case r < 12:
+		case r < share*12/usual:
 			g.wrongHost(p)
-		case r < 15:
+		case r < share:
 			g.wrongCluster(p)
-		case p.need.spread && p.group != i && r < 40:
+		case p.need.spread && p.group != i && r < share*40/usual:
 			g.beside(p, g.plans[p.group].found)
 		}
-		if g.chance(10) {
+		if g.chance(share * 10 / usual) {
 			g.wrongPool(p)
 		}
 	}
@@ -56,7 +61,7 @@ func (g *generator) shift(p *vmPlan, host, full int) bool {
 	p.found = host
 	c := &g.clusters[host/clusterSize]
 	for j, pool := range p.foundPool {
-		p.foundPool[j] = c.pools[g.poolTier(pool)]
+		p.foundPool[j] = c.pools[g.poolTier(pool)][0]
 	}
 	return true
 }
@@ -97,7 +102,7 @@ func (g *generator) wrongPool(p *vmPlan) {
 		return
 	}
 	j := g.rng.IntN(len(p.foundPool))
-	p.foundPool[j] = g.clusters[p.found/clusterSize].pools[g.rng.IntN(int(tiers))]
+	p.foundPool[j] = g.clusters[p.found/clusterSize].pools[g.rng.IntN(int(tiers))][0]
 }
 
 // fillMaintenance puts VMs of their cluster on the hosts in maintenance, until a third of the memory is used: they
@@ -113,12 +118,21 @@ func (g *generator) fillMaintenance() {
 	}
 }
 
-// heat overloads one host of every 32 by VMs of its cluster, to 110 % of its memory.
+// heat overloads the hot hosts (Skew) by VMs of their cluster, to 110 % of their memory: the first of a cluster takes
+// half of the VMs that move at all, the second half of the rest, and so on.
 func (g *generator) heat() {
 	for i := range g.plans {
 		p := &g.plans[i]
-		hot := p.right/32*32 + 8
-		if hot >= len(g.snap.Hosts) || hot/clusterSize != p.right/clusterSize || g.snap.Hosts[hot].Maintenance || g.settled(p) {
+		hots := g.clusters[p.right/clusterSize].hot
+		if len(hots) == 0 {
+			continue
+		}
+		k := 0
+		for k < len(hots)-1 && g.chance(50) {
+			k++
+		}
+		hot := hots[k]
+		if g.snap.Hosts[hot].Maintenance || g.settled(p) {
 			continue
 		}
 		if g.hostTier[hot] >= g.hostTier[p.right] && g.chance(50) {

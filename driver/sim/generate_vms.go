@@ -31,9 +31,9 @@ func (g *generator) makeVMs(n int) {
 		says := w.trust == fleet.TrustSigned || w.trust == fleet.TrustUnsigned
 		if room := n - len(g.plans); says && room >= 3 {
 			switch r := g.rng.IntN(100); {
-			case r < 8:
+			case r < g.shape.Spread:
 				w.spread, size = true, 2+g.rng.IntN(2)
-			case r < 12:
+			case r < g.shape.Spread+g.shape.Affinity:
 				w.affinity, size = true, 2
 			}
 		}
@@ -58,6 +58,7 @@ func (g *generator) makeGroup(w want, size, n int) {
 		g.makeDisks(&v, &p)
 		p.held = v.Power == fleet.Suspended || v.Pinned != "" || w.unread
 		g.load[p.right].add(p.load)
+		g.reserve(p.right, &p.need)
 		g.now[p.right].add(p.load)
 		g.plans = append(g.plans, p)
 		g.snap.VMs = append(g.snap.VMs, v)
@@ -156,7 +157,7 @@ func (g *generator) makeDisks(v *fleet.VM, p *vmPlan) {
 		}
 		var t tier
 		d.Label, t = g.label(&p.need, i, d.Size)
-		pool := c.pools[t]
+		pool := c.pools[t][(len(g.plans)+i)%len(c.pools[t])]
 		if t == g.hostTier[h] && !p.need.unread && g.chance(25) {
 			pool = g.localPool[h]
 		}
