@@ -1,5 +1,10 @@
 package fleet
 
+import (
+	"cmp"
+	"slices"
+)
+
 // ModuleKind is what an I/O module brings.
 type ModuleKind string
 
@@ -34,4 +39,27 @@ type Attachment struct {
 	// FromHost and ToHost describe the hosts, as in the snapshot; nil where there is none.
 	FromHost *Host `json:"fromHost,omitempty"`
 	ToHost   *Host `json:"toHost,omitempty"`
+}
+
+// With gives the NICs and pools of h once m is attached to it, sorted.
+func (m *IOModule) With(h *Host) ([]NIC, []PoolID) {
+	nics := slices.Clone(h.NICs)
+	for _, n := range m.NICs {
+		n.Module = m.ID
+		nics = append(nics, n)
+	}
+	slices.SortFunc(nics, func(a, b NIC) int { return cmp.Compare(a.ID, b.ID) })
+	pools := slices.Concat(h.Pools, m.Pools)
+	slices.Sort(pools)
+	return nics, slices.Compact(pools)
+}
+
+// Without gives the NICs and pools of h once m is attached to it no more. others are the modules that stay: a pool
+// that one of them brings is still reached.
+func (m *IOModule) Without(h *Host, others []*IOModule) ([]NIC, []PoolID) {
+	nics := slices.DeleteFunc(slices.Clone(h.NICs), func(n NIC) bool { return n.Module == m.ID })
+	pools := slices.DeleteFunc(slices.Clone(h.Pools), func(p PoolID) bool {
+		return slices.Contains(m.Pools, p) && !slices.ContainsFunc(others, func(o *IOModule) bool { return slices.Contains(o.Pools, p) })
+	})
+	return nics, pools
 }

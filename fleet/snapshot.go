@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"sort"
 )
@@ -55,16 +54,28 @@ func (s *Snapshot) Sort() {
 		slices.Sort(h.Pools)
 		slices.Sort(h.Tags)
 		slices.Sort(h.Networks)
-		slices.SortFunc(h.NICs, func(a, b NIC) int { return cmp.Compare(a.ID, b.ID) })
-		for j := range h.NICs {
-			slices.Sort(h.NICs[j].Features)
-		}
+		slices.Sort(h.CPUBaselines)
+		slices.Sort(h.Guests)
+		sortNICs(h.NICs)
+	}
+	slices.SortFunc(s.Modules, func(a, b IOModule) int { return cmp.Compare(a.ID, b.ID) })
+	for i := range s.Modules {
+		slices.Sort(s.Modules[i].Pools)
+		slices.Sort(s.Modules[i].AttachableTo)
+		sortNICs(s.Modules[i].NICs)
 	}
 	for i := range s.Pools {
 		slices.Sort(s.Pools[i].Tags)
 	}
 	for i := range s.VMs {
 		slices.Sort(s.VMs[i].Tags)
+	}
+}
+
+func sortNICs(nics []NIC) {
+	slices.SortFunc(nics, func(a, b NIC) int { return cmp.Compare(a.ID, b.ID) })
+	for i := range nics {
+		slices.Sort(nics[i].Features)
 	}
 }
 
@@ -94,6 +105,11 @@ func (s *Snapshot) VM(id VMID) *VM {
 	return find(s.VMs, id, func(v *VM) VMID { return v.ID })
 }
 
+// Module finds an I/O module in a sorted snapshot; nil when there is none.
+func (s *Snapshot) Module(id ModuleID) *IOModule {
+	return find(s.Modules, id, func(m *IOModule) ModuleID { return m.ID })
+}
+
 // Source finds a source in a sorted snapshot; nil when there is none.
 func (s *Snapshot) Source(id SourceID) *Source {
 	return find(s.Sources, id, func(v *Source) SourceID { return v.ID })
@@ -106,147 +122,4 @@ func find[T any, K cmp.Ordered](list []T, key K, id func(*T) K) *T {
 		return nil
 	}
 	return &list[i]
-}
-
-// Validate checks the invariants of the package on a sorted snapshot. The error names the first field at
-// fault, as a path: "vms[3].disks[0].pool".
-func (s *Snapshot) Validate() error {
-	if s.Version != SnapshotVersion {
-		return fmt.Errorf("version: is %d, expected %d", s.Version, SnapshotVersion)
-	}
-	if err := s.validateUnique(); err != nil {
-		return err
-	}
-	for i := range s.Hosts {
-		if err := s.validateHost(&s.Hosts[i]); err != nil {
-			return fmt.Errorf("hosts[%d]%w", i, err)
-		}
-	}
-	for i := range s.Pools {
-		p := &s.Pools[i]
-		if s.Source(p.Source) == nil {
-			return fmt.Errorf("pools[%d].source: no source %q", i, p.Source)
-		}
-		if p.Capacity < 0 || p.Free < 0 || p.Free > p.Capacity {
-			return fmt.Errorf("pools[%d].free: %d of %d, expected 0 to the capacity", i, p.Free, p.Capacity)
-		}
-	}
-	for i := range s.VMs {
-		if err := s.validateVM(&s.VMs[i]); err != nil {
-			return fmt.Errorf("vms[%d]%w", i, err)
-		}
-	}
-	return nil
-}
-
-func (s *Snapshot) validateUnique() error {
-	if err := unique("sources", s.Sources, func(v *Source) string { return string(v.ID) }); err != nil {
-		return err
-	}
-	if err := unique("hosts", s.Hosts, func(v *Host) string { return string(v.ID) }); err != nil {
-		return err
-	}
-	if err := unique("pools", s.Pools, func(v *Pool) string { return string(v.ID) }); err != nil {
-		return err
-	}
-	return unique("vms", s.VMs, func(v *VM) string { return string(v.ID) })
-}
-
-func unique[T any](name string, list []T, id func(*T) string) error {
-	for i := range list {
-		v := id(&list[i])
-		if err := validID(v); err != nil {
-			return fmt.Errorf("%s[%d].id: %w", name, i, err)
-		}
-		if i > 0 && id(&list[i-1]) >= v {
-			return fmt.Errorf("%s[%d].id: %q comes after %q, expected sorted and unique", name, i, v, id(&list[i-1]))
-		}
-	}
-	return nil
-}
-
-// maxID bounds an identifier; vCenter's longest object name is 80 characters, a libvirt path is longer.
-const maxID = 512
-
-func validID(id string) error {
-	if id == "" || len(id) > maxID {
-		return fmt.Errorf("%d bytes, expected 1 to %d", len(id), maxID)
-	}
-	for _, r := range id {
-		if r < 0x20 || r == 0x7f {
-			return fmt.Errorf("control character in %q", id)
-		}
-	}
-	return nil
-}
-
-func (s *Snapshot) validateHost(h *Host) error {
-	if s.Source(h.Source) == nil {
-		return fmt.Errorf(".source: no source %q", h.Source)
-	}
-	if h.CPU < 0 || h.Memory < 0 {
-		return fmt.Errorf(" (%s): cpu %d, memory %d, expected no negative amount", h.ID, h.CPU, h.Memory)
-	}
-	for j, p := range h.Pools {
-		if s.Pool(p) == nil {
-			return fmt.Errorf(".pools[%d]: no pool %q", j, p)
-		}
-	}
-	for j, n := range h.NICs {
-		if n.Class < 0 || n.Class > MaxNICClass || n.Queues < 0 || n.Speed < 0 {
-			return fmt.Errorf(".nics[%d]: class %d, queues %d, speed %d, expected class 0 to 3 and no negative amount",
-				j, n.Class, n.Queues, n.Speed)
-		}
-	}
-	if i := repeated(h.NICs, func(n *NIC) NICID { return n.ID }); i >= 0 {
-		return fmt.Errorf(".nics[%d].id: %q a second time, expected each once", i, h.NICs[i].ID)
-	}
-	return nil
-}
-
-// repeated is the index of the first element whose id an earlier one has, -1 when there is none.
-func repeated[T any, K comparable](list []T, id func(*T) K) int {
-	if len(list) < 2 {
-		return -1
-	}
-	seen := make(map[K]bool, len(list))
-	for i := range list {
-		if seen[id(&list[i])] {
-			return i
-		}
-		seen[id(&list[i])] = true
-	}
-	return -1
-}
-
-func (s *Snapshot) validateVM(v *VM) error {
-	if s.Source(v.Source) == nil {
-		return fmt.Errorf(".source: no source %q", v.Source)
-	}
-	if s.Host(v.Host) == nil {
-		return fmt.Errorf(".host: no host %q", v.Host)
-	}
-	if v.CPU < 0 || v.Memory < 0 {
-		return fmt.Errorf(" (%s): cpu %d, memory %d, expected no negative amount", v.ID, v.CPU, v.Memory)
-	}
-	if i := repeated(v.Disks, func(d *Disk) DiskID { return d.ID }); i >= 0 {
-		return fmt.Errorf(".disks[%d].id: %q a second time, expected each once", i, v.Disks[i].ID)
-	}
-	for j, d := range v.Disks {
-		if s.Pool(d.Pool) == nil {
-			return fmt.Errorf(".disks[%d].pool: no pool %q", j, d.Pool)
-		}
-		if d.Size < 0 || d.Used < 0 {
-			return fmt.Errorf(".disks[%d]: size %d, used %d, expected no negative amount", j, d.Size, d.Used)
-		}
-		if len(d.Chain) > MaxChain {
-			return fmt.Errorf(".disks[%d].chain: %d links, expected at most %d", j, len(d.Chain), MaxChain)
-		}
-		if d.Label.Document != nil {
-			if err := d.Label.Document.Validate(); err != nil {
-				return fmt.Errorf(".disks[%d].label.document: %w", j, err)
-			}
-		}
-	}
-	return nil
 }
