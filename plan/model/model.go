@@ -23,8 +23,14 @@ const (
 	MaxVMs       = 1 << 21
 	MaxResources = 32
 	MaxLevels    = 8
-	MaxDisks     = 256 // of one VM
-	MaxNICs      = 64  // of one host
+	MaxDisks     = 256     // of one VM
+	MaxNICs      = 64      // of one host
+	MaxNeeds     = 256     // NIC needs of one VM
+	MaxAllNeeds  = 1 << 24 // NIC needs of all VMs
+	MaxBalances  = 64
+	MaxClasses   = 1 << 14 // of VMs, hosts, disks, pools each
+	// MaxGroupNeeds bounds Group.Needs of one group.
+	MaxGroupNeeds = 1 << 10
 )
 
 // Points is a soft cost. What one point is worth is the policy's business; only ratios matter.

@@ -172,7 +172,7 @@ func (p *Problem) vmFaults(a *Assignment, yield func(*fault) bool) bool {
 // one is a fault of VM i alone.
 func one(rule string, i, j int, h HostIx, s PoolIx, detail func() string) *fault {
 	return &fault{
-		key: key{rule, i, j, int(h)<<32 | int(uint32(s))}, //nolint:gosec // both are 32 bits wide, None too
+		key:  key{rule, i, j, int(h)<<32 | int(uint32(s))}, //nolint:gosec // both are 32 bits wide, None too
 		rule: rule, amount: 1, vm: i, host: h, pool: s, detail: detail,
 	}
 }

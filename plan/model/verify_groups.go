@@ -110,7 +110,7 @@ func (p *Problem) apartFaults(g int, vms []int32, a *Assignment, s *groupScratch
 
 func (p *Problem) spreadFault(g int, vms []int32, a *Assignment, s *groupScratch, yield func(*fault) bool) bool {
 	group := &p.Groups[g]
-	if group.Min <= 1 && (group.Min <= 0 || len(vms) > 0) {
+	if group.Min <= 1 {
 		return true
 	}
 	in := s.seats(p, vms, a, int(group.Level))
