@@ -87,10 +87,11 @@ func (c *Catalogue) explainDefaults(b *strings.Builder) {
 	_ = t.Flush() // into a strings.Builder
 	b.WriteString("\nPrices, in points\n")
 	t = table(b)
-	row(t, fmt.Sprint(c.weights.TierWaste), "a host above the need, for each tier and thread of the VM")
-	row(t, fmt.Sprint(c.weights.PoolWaste), "a pool above the need, for each tier and GiB")
-	row(t, fmt.Sprint(c.weights.MoveVM), "a VM that moves")
-	row(t, fmt.Sprint(c.weights.MoveGiB), "a GiB that is copied")
-	row(t, fmt.Sprint(c.weights.Downtime), "a running VM that stops for its move")
+	for _, w := range weightTable {
+		row(t, fmt.Sprint(*w.field(&c.weights)), w.what)
+	}
 	_ = t.Flush() // into a strings.Builder
+	for _, example := range c.weights.Examples() {
+		fmt.Fprintf(b, "  %s\n", example)
+	}
 }

@@ -16,11 +16,11 @@ var (
 	topKeys       = []string{"version", "tiers", "security", "match", "levels", "defaults", "weights", "moves", "reserve"}
 	tierKeys      = []string{"server", "storage"}
 	matchKeys     = []string{"servers", "security", "pools", "nics"}
-	levelKeys     = []string{"name", "server", "storage", "nic_class", "nic_queues", "security", "priority", "spread", "protect"}
+	levelKeys     = []string{"name", "server", "storage", "nic_class", "nic_queues", "security", "priority", "spread", "protect",
+		"nic_rate", "iops", "iops_per_gib", "throughput", "hypervisor"}
 	defaultKeys   = []string{"unlabelled", "unsigned_ceiling", "overcommit", "pool_reserve_percent"}
 	overcommitKey = []string{"cpu", "memory", "by_tier"}
-	weightKeys    = []string{"tier_waste", "pool_waste", "move_vm", "move_gib", "downtime"}
-	domains       = []string{string(DomainHost), string(DomainChassis), string(DomainCluster)}
+	domains       = domainNames()
 )
 
 // Ranges of the numbers of a catalogue, also of a label's overrides.
@@ -218,6 +218,8 @@ func (p *parser) level(item *yaml.Node, keys map[string]*yaml.Node) Level {
 			if i := p.choice(n, "spread", domains); i >= 0 {
 				l.Spread = Domain(domains[i])
 			}
+		case "nic_rate", "iops", "iops_per_gib", "throughput", "hypervisor":
+			p.fit(&l, key, n)
 		case "protect":
 			l.Protect = p.choice(n, "protect", booleans) == 1
 		}
@@ -243,6 +245,10 @@ func (p *parser) monotone(item *yaml.Node, keys map[string]*yaml.Node, low, l *L
 	less("nic_class", "NIC class", int(low.NICClass), int(l.NICClass), nil)
 	less("nic_queues", "number of NIC queues", int(low.Queues), int(l.Queues), nil)
 	less("security", "security class", low.Security, l.Security, p.cat.security)
+	less("nic_rate", "NIC rate", int(low.Rate), int(l.Rate), nil)
+	less("iops", "number of IOPS", int(low.IO.IOPS), int(l.IO.IOPS), nil)
+	less("iops_per_gib", "number of IOPS for each GiB", int(low.IO.PerGiB), int(l.IO.PerGiB), nil)
+	less("throughput", "throughput", int(low.IO.Throughput), int(l.IO.Throughput), nil)
 	less("priority", "priority", int(low.Priority), int(l.Priority), nil)
 	less("protect", "protection", boolRank(low.Protect), boolRank(l.Protect), booleans)
 }
@@ -305,19 +311,6 @@ func (p *parser) overcommit(keys map[string]*yaml.Node, base Overcommit) Overcom
 		base.Memory = p.percent(k, "overcommit of memory", low, high)
 	}
 	return base
-}
-
-// weights reads the prices; what is left out has the price of the built-in catalogue.
-func (p *parser) weights(n *yaml.Node) {
-	w := &p.cat.weights
-	*w = Weights{TierWaste: 20, PoolWaste: 1, MoveVM: 50, MoveGiB: 2, Downtime: 500}
-	if n == nil {
-		return
-	}
-	fields := []*int64{&w.TierWaste, &w.PoolWaste, &w.MoveVM, &w.MoveGiB, &w.Downtime}
-	for key, v := range p.mapping(n, "weights", weightKeys) {
-		*fields[slices.Index(weightKeys, key)] = int64(p.whole(v, key, 0, maxWeight))
-	}
 }
 
 // factor prints a share as a factor: 400 is "4", 150 is "1.5".

@@ -130,16 +130,3 @@ const (
 func Domains() [5]Domain {
 	return [5]Domain{DomainHost, DomainChassis, DomainRack, DomainSite, DomainCluster}
 }
-
-// Weights price the soft costs in one unit, points.
-type Weights struct {
-	// TierWaste is for each tier that a VM's host is above its need, per whole thread of the VM.
-	TierWaste int64 `json:"tierWaste"`
-	// PoolWaste is for each tier that a disk's pool is above its need, per GiB.
-	PoolWaste int64 `json:"poolWaste"`
-	// MoveVM is for each VM that moves, MoveGiB for each GiB copied, Downtime for each running VM that is
-	// stopped for its move.
-	MoveVM   int64 `json:"moveVM"`
-	MoveGiB  int64 `json:"moveGiB"`
-	Downtime int64 `json:"downtime"`
-}

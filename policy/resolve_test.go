@@ -218,7 +218,7 @@ func TestRequirement(t *testing.T) {
 			}},
 			changed(plain("silver"), func(r *Requirement) {
 				r.Asked, r.NICClass, r.AffinityGroup, r.SpreadGroup, r.SpreadDomain = "gold", 3, "db", "unsigned:web", DomainChassis
-				r.Disks = []DiskRequirement{{0, "bronze"}, {1, "silver"}, {1, "silver"}, {1, "silver"}}
+				r.Disks = []DiskRequirement{{Tier: 0, Level: "bronze"}, {Tier: 1, Level: "silver"}, {Tier: 1, Level: "silver"}, {Tier: 1, Level: "silver"}}
 				r.Notes = []string{
 					"disk vdb: label asks for gold, unsigned ceiling is silver",
 					"disk vdb: override spread.group=web: group unsigned:web, as the label's trust is limited",
@@ -248,7 +248,7 @@ func TestRequirement(t *testing.T) {
 		"an unread label holds": {
 			fleet.VM{Disks: []fleet.Disk{disk("vda", signed, "gold"), disk("vdb", unread, "")}},
 			changed(plain("gold"), func(r *Requirement) {
-				r.Disks = append(r.Disks, DiskRequirement{2, "gold"})
+				r.Disks = append(r.Disks, DiskRequirement{Tier: 2, Level: "gold"})
 				r.Hold = "label of disk vdb could not be read"
 			}),
 		},
@@ -347,7 +347,7 @@ func TestFacts(t *testing.T) {
 	if diff := cmp.Diff(pools, p.Pools); diff != "" {
 		t.Error(diff)
 	}
-	if want := (Weights{1, 2, 3, 4, 5}); p.Weights != want {
+	if want := (Weights{TierWaste: 1, PoolWaste: 2, MoveVM: 3, MoveGiB: 4, Downtime: 5, HeadroomPercent: 10}); p.Weights != want {
 		t.Errorf("weights %+v, expected %+v", p.Weights, want)
 	}
 	if p.PolicyID != parsed(t, site).ID() || p.Snapshot != s {

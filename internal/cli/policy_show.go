@@ -31,6 +31,8 @@ type catalogueView struct {
 	Levels          []policy.Level `json:"levels"` // ranks are positions in the lists above
 	Unlabelled      string         `json:"unlabelled"`
 	UnsignedCeiling string         `json:"unsignedCeiling"`
+	Weights         policy.Weights `json:"weights"`  // in points
+	Examples        []string       `json:"examples"` // what the weights come to
 }
 
 func viewCatalogue(c *policy.Catalogue) catalogueView {
@@ -38,5 +40,6 @@ func viewCatalogue(c *policy.Catalogue) catalogueView {
 		Name: c.Name(), ID: c.ID(), ServerTiers: c.ServerTiers(), StorageTiers: c.PoolTiers(),
 		SecurityClasses: c.SecurityClasses(), Levels: c.Levels(),
 		Unlabelled: c.Unlabelled().Name, UnsignedCeiling: c.UnsignedCeiling().Name,
+		Weights: c.Weights(), Examples: c.Weights().Examples(),
 	}
 }
