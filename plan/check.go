@@ -100,20 +100,24 @@ func (c *checker) identity(p *Plan) {
 	}
 }
 
-// steps walks the steps. Affinity is judged at the end alone: a group that moves is on two hosts while it
-// moves, since steps run one by one.
+// steps walks the steps, wave by wave. Affinity is judged at the end alone: a group that moves is on two hosts
+// while it moves.
 func (c *checker) steps(steps []Step) {
+	c.numbers(steps)
 	before := map[string]int{}
-	for i := range steps {
-		st := &steps[i]
-		c.at, c.vm = st.N, st.Move.VM.ID
-		if v := c.w.vms[c.vm]; v != nil && v.need.AffinityGroup != "" {
-			g := v.need.AffinityGroup
-			if _, seen := before[g]; !seen {
-				before[g] = c.w.parts(c.w.affine[g])
+	for _, wave := range Waves(steps) {
+		c.wave(wave)
+		for i := range wave {
+			st := &wave[i]
+			c.at, c.vm = st.N, st.Move.VM.ID
+			if v := c.w.vms[c.vm]; v != nil && v.need.AffinityGroup != "" {
+				g := v.need.AffinityGroup
+				if _, seen := before[g]; !seen {
+					before[g] = c.w.parts(c.w.affine[g])
+				}
 			}
+			c.step(st)
 		}
-		c.step(st)
 	}
 	c.at, c.vm = 0, ""
 	groups := make([]string, 0, len(before))

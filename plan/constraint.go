@@ -67,6 +67,10 @@ const (
 	ConstraintRisk = "risk"
 	// ConstraintModule: an I/O module cannot be attached so, or a VM would lose what it brings.
 	ConstraintModule = "module"
+	// ConstraintWave: the waves are not numbered in order, or the steps of one may not run at once.
+	ConstraintWave = "wave"
+	// ConstraintReserve: a protected VM would have no place left, were what the policy's reserve names lost.
+	ConstraintReserve = "reserve"
 	// ConstraintSummary: the lists or the counts of the plan are not true.
 	ConstraintSummary = "summary"
 )

@@ -32,6 +32,7 @@ func Solve(p *policy.Problem, opts Options) (*plan.Plan, error) {
 	x := newSearch(s, opts)
 	x.run()
 	s.compact()
+	s.order()
 	out := &plan.Plan{
 		Version: plan.Version, SnapshotID: p.Snapshot.Digest(), PolicyID: p.PolicyID,
 		Steps: s.steps(), Unplaced: x.unplaced(), Held: s.held(), Unordered: []plan.Unordered{},
