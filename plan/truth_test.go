@@ -123,7 +123,7 @@ func TestCheckIntermediateStates(t *testing.T) {
 		v := &p.Snapshot.VMs[0]
 		v.Host, v.Disks[0].Pool, v.Disks[0].Path = "gold-1", "gold-1/nvme", "/gold-1/nvme/vm-db.vmdk"
 		v.Disks[0].Used += fleet.GiB
-		second.N = 2
+		second.N, second.Wave = 2, 2
 		expect(t, "", plan.CheckSteps(p, []plan.Step{second}))
 	})
 	t.Run("a group moves together", func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestCheckIntermediateStates(t *testing.T) {
 		expect(t, plan.ConstraintAffinity, plan.Check(p, seal(t, p, db)))
 		// What remains after the first step is legal in the world as it is then.
 		p.Snapshot.VMs[0].Host, p.Snapshot.VMs[0].Disks[0].Pool = "gold-1", "gold-1/nvme"
-		other.N = 2
+		other.N, other.Wave = 2, 2
 		expect(t, "", plan.CheckSteps(p, []plan.Step{other}))
 	})
 	t.Run("only worse is a fault", func(t *testing.T) {

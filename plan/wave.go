@@ -32,7 +32,7 @@ func (c *checker) numbers(steps []Step) {
 		st := &steps[i]
 		c.at, c.vm = st.N, st.Move.VM.ID
 		switch n := st.Wave; {
-		case n < 1 || n < last:
+		case c.own && n < 1 || n < last:
 			c.say(ConstraintWave, "is in wave %d, after one of wave %d", n, last)
 		case c.own && n > last+1:
 			c.say(ConstraintWave, "is in wave %d, and there is no wave %d", n, last+1)

@@ -104,7 +104,7 @@ func TestCheckRefusesEveryChange(t *testing.T) {
 		if err := bad.Seal(); err != nil {
 			t.Fatal(err)
 		}
-		if len(plan.Check(p, &bad)) == 0 && l.path != ".Reason" {
+		if len(plan.Check(p, &bad)) == 0 && l.path != ".Reason" && l.path != ".Wave" { // a step may be as good in another wave: see wave_test.go
 			accepted[l.path]++
 		}
 	}
