@@ -47,6 +47,8 @@ func Check(problem *policy.Problem, p *Plan) []Violation {
 		c.say(ConstraintSummary, "%v", err)
 	} else if s != p.Summary {
 		c.say(ConstraintSummary, "says %+v, counted %+v", p.Summary, s)
+	} else if r := s.bounded(); r != "" {
+		c.say(ConstraintSummary, "bound %d, cost %d: %s", s.Bound, s.Cost(), r)
 	}
 	return c.out
 }

@@ -28,9 +28,9 @@ func TierCost(w policy.Weights, at, need policy.Rank, cpu fleet.MilliCPU) int64 
 	return points(w.TierWaste*above(at, need), int64(cpu), 1000)
 }
 
-// PoolCost is the soft cost, in points, of used bytes in a pool of the tier at, above the need.
+// PoolCost is the soft cost, in points, of used bytes in a pool of the tier at, above the need, by whole GiB.
 func PoolCost(w policy.Weights, at, need policy.Rank, used fleet.Bytes) int64 {
-	return points(w.PoolWaste*above(at, need), int64(used), int64(fleet.GiB))
+	return points(w.PoolWaste*above(at, need), int64(used/fleet.GiB), 1)
 }
 
 // MoveCost is the cost, in points, of one move that copies bytes and, with down, stops a running VM.
@@ -42,6 +42,28 @@ func MoveCost(w policy.Weights, copied fleet.Bytes, down bool) int64 {
 	return c
 }
 
+// LinkCost is the cost, in points, of the memory that a move in the mode m sends from host to host.
+func LinkCost(w policy.Weights, v *fleet.VM, m fleet.Mode, host bool) int64 {
+	if !host || m != fleet.Live {
+		return 0
+	}
+	return points(w.MoveLink, int64(v.Memory), int64(fleet.GiB))
+}
+
+// Cost is what a fleet costs as it is, by part, in points.
+type Cost struct {
+	TierWaste int64 `json:"tierWaste"` // VMs on hosts above their need
+	PoolWaste int64 `json:"poolWaste"` // disks in pools above their need
+	Overload  int64 `json:"overload"`  // hosts above their headroom mark
+	Stranded  int64 `json:"stranded"`  // CPU without memory to go with it, memory without CPU
+	Energy    int64 `json:"energy"`    // hosts in use
+}
+
+// Total is the sum.
+func (c Cost) Total() int64 {
+	return c.TierWaste + c.PoolWaste + c.Overload + c.Stranded + c.Energy
+}
+
 func above(at, need policy.Rank) int64 {
 	return int64(max(at-max(need, 0), 0))
 }
@@ -49,12 +71,17 @@ func above(at, need policy.Rank) int64 {
 // SoftCost is what the place at costs for v without any move: the tiers of its host and pools above its
 // need, in points.
 func SoftCost(p *policy.Problem, v *fleet.VM, at fleet.Placement) int64 {
+	tier, pool := wasteAt(p, v, at)
+	return tier + pool
+}
+
+func wasteAt(p *policy.Problem, v *fleet.VM, at fleet.Placement) (tier, pool int64) {
 	need := p.VMs[v.ID]
-	c := TierCost(p.Weights, p.Hosts[at.Host].Tier, need.Server, v.CPU)
+	tier = TierCost(p.Weights, p.Hosts[at.Host].Tier, need.Server, v.CPU)
 	for i, d := range at.Disks {
-		c += PoolCost(p.Weights, p.Pools[d.Pool].Tier, need.Disks[i].Tier, v.Disks[i].Used)
+		pool += PoolCost(p.Weights, p.Pools[d.Pool].Tier, need.Disks[i].Tier, v.Disks[i].Used)
 	}
-	return c
+	return tier, pool
 }
 
 // HoldReason says why v must be left alone, or "" when it may move.

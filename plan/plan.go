@@ -83,17 +83,22 @@ type Unordered struct {
 
 // Summary counts.
 type Summary struct {
-	VMs          int         `json:"vms"`
-	Right        int         `json:"right"` // already where their label asks
-	Moves        int         `json:"moves"`
-	Unplaced     int         `json:"unplaced"`
-	Held         int         `json:"held"`
-	Bytes        fleet.Bytes `json:"bytes"`
-	CostBefore   int64       `json:"costBefore"` // points, of the soft costs without moves
-	CostAfter    int64       `json:"costAfter"`
-	CostOfMoves  int64       `json:"costOfMoves"`
-	BrokenBefore int         `json:"brokenBefore"` // VMs with a broken hard constraint
-	BrokenAfter  int         `json:"brokenAfter"`
+	VMs         int         `json:"vms"`
+	Right       int         `json:"right"` // already where their label asks
+	Moves       int         `json:"moves"`
+	Unplaced    int         `json:"unplaced"`
+	Held        int         `json:"held"`
+	Bytes       fleet.Bytes `json:"bytes"`
+	CostBefore  int64       `json:"costBefore"` // points, of the soft costs without moves
+	CostAfter   int64       `json:"costAfter"`
+	CostOfMoves int64       `json:"costOfMoves"`
+	Before      Cost        `json:"before"` // CostBefore by part
+	After       Cost        `json:"after"`
+	// Bound is what every plan costs at least, moves included; GapPercent how far this one is above it.
+	Bound        int64   `json:"bound"`
+	GapPercent   float64 `json:"gapPercent"`
+	BrokenBefore int     `json:"brokenBefore"` // VMs with a broken hard constraint
+	BrokenAfter  int     `json:"brokenAfter"`
 }
 
 // File is what berth plan make writes: a plan with all that it was made from.

@@ -7,7 +7,7 @@ import (
 	"github.com/berth-project/berth/policy"
 )
 
-// Summarize counts p's lists against problem. The steps must be ones that Check accepts; the error says what
+// Summarize counts p's lists against problem; the bound alone is p's own. The steps must be ones that Check accepts; the error says what
 // is wrong with the problem, or which step names what there is not.
 func Summarize(problem *policy.Problem, p *Plan) (Summary, error) {
 	w, err := newWorld(problem)
@@ -15,7 +15,8 @@ func Summarize(problem *policy.Problem, p *Plan) (Summary, error) {
 		return Summary{}, fmt.Errorf("summarize plan: %w", err)
 	}
 	s := Summary{VMs: len(w.vms), Moves: len(p.Steps), Unplaced: len(p.Unplaced), Held: len(p.Held)}
-	s.CostBefore, s.BrokenBefore = w.cost(), w.broken()
+	s.Before, s.BrokenBefore = w.cost(), w.broken()
+	s.CostBefore = s.Before.Total()
 	touched := make(map[fleet.VMID]bool, len(p.Steps)+len(p.Unplaced)+len(p.Held))
 	for i := range p.Steps {
 		st := &p.Steps[i]
@@ -26,7 +27,8 @@ func Summarize(problem *policy.Problem, p *Plan) (Summary, error) {
 		c := changeOf(v, st.Move.To)
 		touched[v.vm.ID] = true
 		s.Bytes += c.copied
-		s.CostOfMoves += MoveCost(problem.Weights, c.copied, c.down(v.vm, st.Move.Mode))
+		s.CostOfMoves += MoveCost(problem.Weights, c.copied, c.down(v.vm, st.Move.Mode)) +
+			LinkCost(problem.Weights, v.vm, st.Move.Mode, c.host)
 		w.move(v, st.Move.To)
 	}
 	for _, u := range p.Unplaced {
@@ -35,16 +37,32 @@ func Summarize(problem *policy.Problem, p *Plan) (Summary, error) {
 	for _, h := range p.Held {
 		touched[h.VM] = true
 	}
-	s.CostAfter, s.BrokenAfter = w.cost(), w.broken()
+	s.After, s.BrokenAfter = w.cost(), w.broken()
+	s.CostAfter = s.After.Total()
+	s.Bound = p.Summary.Bound
+	s.GapPercent = GapPercent(s.Cost(), s.Bound)
 	s.Right = s.VMs - len(touched)
 	return s, nil
 }
 
-func (w *world) cost() int64 {
-	var c int64
-	for _, v := range w.vms {
-		c += SoftCost(w.p, v.vm, v.at)
+func (w *world) cost() Cost {
+	var c Cost
+	m := NewPrices(w.p)
+	loads := make(map[fleet.HostID]Load, len(w.hosts))
+	for _, v := range w.vms { // sums, so that the order does not matter
+		tier, pool := wasteAt(w.p, v.vm, v.at)
+		c.TierWaste += tier
+		c.PoolWaste += pool
+		l := loads[v.at.Host]
+		l.Add(m.Of(v.vm), 1)
+		loads[v.at.Host] = l
 	}
+	var overload, stranded, energy int64
+	for id, h := range w.hosts {
+		o, s, e := m.HostParts(h.facts, loads[id])
+		overload, stranded, energy = overload+o, stranded+s, energy+e
+	}
+	c.Overload, c.Stranded, c.Energy = m.Points(overload), m.Points(stranded), m.Points(energy)
 	return c
 }
 

@@ -143,7 +143,8 @@ func (s *state) apply(st *plan.Step) (place, error) {
 	}
 	v := &s.vms[i]
 	to.cost = s.softCost(v, h, to.disks) +
-		points(plan.MoveCost(s.p.Weights, v.copied(to.disks), st.Move.Mode == fleet.Offline && v.snap.Power == fleet.Running))
+		points(plan.MoveCost(s.p.Weights, v.copied(to.disks), st.Move.Mode == fleet.Offline && v.snap.Power == fleet.Running)+
+			plan.LinkCost(s.p.Weights, v.snap, st.Move.Mode, v.host != h))
 	s.shift(i, h, to.disks)
 	return to, nil
 }

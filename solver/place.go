@@ -221,7 +221,8 @@ func (s *state) settle(u *unit, h hostIx, q query, pref preference) (place, stri
 		if mode == "" {
 			return place{}, plan.ConstraintMode
 		}
-		p.cost += points(plan.MoveCost(s.p.Weights, v.copied(mine), mode == fleet.Offline && v.snap.Power == fleet.Running))
+		p.cost += points(plan.MoveCost(s.p.Weights, v.copied(mine), mode == fleet.Offline && v.snap.Power == fleet.Running) +
+			plan.LinkCost(s.p.Weights, v.snap, mode, v.host != h))
 	}
 	return p, ""
 }

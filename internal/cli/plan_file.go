@@ -73,11 +73,30 @@ func (a *app) printPlan(f *plan.File) {
 	s := &p.Summary
 	a.printf("plan %s: %d VMs, %d right, %s, %d without a place, %d left alone; %s to copy\n",
 		p.ID, s.VMs, s.Right, count(s.Moves, "move"), s.Unplaced, s.Held, fleet.FormatBytes(s.Bytes))
-	a.printf("broken needs: %d before, %d after; cost: %d before, %d after, %d for the moves\n",
-		s.BrokenBefore, s.BrokenAfter, s.CostBefore, s.CostAfter, s.CostOfMoves)
+	a.printf("broken needs: %d before, %d after\n", s.BrokenBefore, s.BrokenAfter)
+	a.printf("cost: %d before, %d after%s, %d for the moves\n", s.CostBefore, s.CostAfter, costParts(s.After), s.CostOfMoves)
+	a.printf("bound: every plan costs at least %d\n", s.Bound)
+	a.printf("gap: %.2f %%\n", s.GapPercent)
 	if n := riskySteps(p.Steps, plan.RiskDowntime); n > 0 {
 		a.printf("%s with downtime: apply it with --accept-risk=downtime\n", count(n, "move"))
 	}
+}
+
+// costParts lists what a cost is made of: " (tier waste 300, overload 20)".
+func costParts(c plan.Cost) string {
+	var parts []string
+	for _, p := range []struct {
+		name   string
+		points int64
+	}{{"tier waste", c.TierWaste}, {"pool waste", c.PoolWaste}, {"overload", c.Overload}, {"stranded", c.Stranded}, {"energy", c.Energy}} {
+		if p.points > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", p.name, p.points))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
 }
 
 func count(n int, noun string) string {
