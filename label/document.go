@@ -50,8 +50,8 @@ type Binding struct {
 // policy's matter.
 func OverrideKeys() []string {
 	return []string{
-		"affinity.group", "nic.class", "nic.queues", "priority", "security.class",
-		"server.tier", "spread.domain", "spread.group", "storage.tier",
+		"affinity.group", "hypervisor", "nic.class", "nic.queues", "nic.rate", "priority", "security.class",
+		"server.tier", "spread.domain", "spread.group", "storage.iops", "storage.tier",
 	}
 }
 

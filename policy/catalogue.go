@@ -38,6 +38,8 @@ type Catalogue struct {
 	moves    MoveLimits
 	reserve  Reserve
 
+	patches []string // that rules ask for by name
+
 	serverRules, securityRules, poolRules, nicRules []Rule
 }
 
@@ -53,7 +55,13 @@ type Level struct {
 	Spread   Domain         `json:"spread"` // over what a spread group of this level is spread
 	// Protect: a VM of the level keeps a place to go to when what the catalogue's reserve names is lost.
 	Protect bool `json:"protect"`
-	Line    int  `json:"line"` // in the file
+	// Rate is the bandwidth reserved for the VM on one NIC, with Queues; 0 reserves nothing.
+	Rate fleet.Mbps `json:"rate,omitempty"`
+	// IO is what is reserved for each disk in its pool.
+	IO IONeed `json:"io,omitzero"`
+	// Hypervisors are the kinds of which the host has to be one, sorted; empty: any.
+	Hypervisors []fleet.Hypervisor `json:"hypervisors,omitempty"`
+	Line        int                `json:"line"` // in the file
 }
 
 // Defaults is what holds where a label or rule says nothing.

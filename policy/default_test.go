@@ -47,7 +47,7 @@ func TestDefaultRules(t *testing.T) {
 		return names[r]
 	}
 	for _, tc := range hosts {
-		f, err := c.host(&tc.host)
+		f, err := c.host(&tc.host, nil)
 		if err != nil || name(c.server, f.Tier) != tc.tier {
 			t.Errorf("host %+v: %+v, %v, expected tier %q", tc.host, f, err, tc.tier)
 		}

@@ -16,6 +16,7 @@ func (c *Catalogue) Explain(w io.Writer) error {
 	fmt.Fprintf(&b, "Security classes %s\n", strings.Join(c.security, " < "))
 	b.WriteString("\nLevels, low to high: what a VM of the level needs at least\n")
 	c.explainLevels(&b)
+	c.explainFit(&b)
 	c.explainRules(&b)
 	c.explainDefaults(&b)
 	c.explainMoves(&b)

@@ -26,6 +26,10 @@ type need struct {
 	security      int
 	priority      Priority
 	protect       bool
+	rate          fleet.Mbps
+	io            IONeed
+	ioLimit       *ioLimit           // of an override of IOPS by a label that may not ask for all; nil: none
+	hypervisors   []fleet.Hypervisor // nil: any
 	spreadGroup   string
 	spreadDomain  Domain
 	affinityGroup string
@@ -44,6 +48,7 @@ func plainNeed(c *Catalogue, level int) *need {
 	return &need{
 		obeyed: true, level: level, server: l.Server, storage: l.Storage, nicClass: l.NICClass, queues: l.Queues,
 		security: l.Security, priority: l.Priority, spreadDomain: l.Spread, protect: l.Protect,
+		rate: l.Rate, io: l.IO, hypervisors: l.Hypervisors,
 	}
 }
 
@@ -160,7 +165,7 @@ func limitOf(c *Catalogue, l *fleet.Label, n *need) limit {
 // overrideNames are the keys of a label's overrides, in the order that they are applied and noted in.
 var overrideNames = []string{
 	"priority", "server.tier", "storage.tier", "nic.class", "nic.queues", "security.class", "spread.group", "spread.domain",
-	"affinity.group",
+	"affinity.group", "nic.rate", "storage.iops", "hypervisor",
 }
 
 // override applies a document's overrides to n, each held down to what the ceiling grants. One that means
@@ -187,6 +192,12 @@ func (n *need) override(c *Catalogue, doc *label.Document, lim limit) {
 			n.nicClass = fleet.NICClass(o.number(int(fleet.MaxNICClass), int(n.nicClass), int(ceiling.nicClass)))
 		case "nic.queues":
 			n.queues = fleet.Queues(o.number(maxQueues, int(n.queues), int(ceiling.queues)))
+		case "nic.rate":
+			n.rate = fleet.Mbps(o.number(maxNICRate, int(n.rate), int(ceiling.rate)))
+		case "storage.iops":
+			o.iops(c, ceiling)
+		case "hypervisor":
+			o.hypervisor()
 		case "security.class":
 			n.security = o.name(c.security, n.security, ceiling.security)
 		case "spread.group":

@@ -13,10 +13,10 @@ import (
 
 // The keys of each mapping of the file, in the order that messages list them.
 var (
-	topKeys       = []string{"version", "tiers", "security", "match", "levels", "defaults", "weights", "moves", "reserve"}
-	tierKeys      = []string{"server", "storage"}
-	matchKeys     = []string{"servers", "security", "pools", "nics"}
-	levelKeys     = []string{"name", "server", "storage", "nic_class", "nic_queues", "security", "priority", "spread", "protect",
+	topKeys   = []string{"version", "tiers", "security", "match", "levels", "defaults", "weights", "moves", "reserve"}
+	tierKeys  = []string{"server", "storage"}
+	matchKeys = []string{"servers", "security", "pools", "nics"}
+	levelKeys = []string{"name", "server", "storage", "nic_class", "nic_queues", "security", "priority", "spread", "protect",
 		"nic_rate", "iops", "iops_per_gib", "throughput", "hypervisor"}
 	defaultKeys   = []string{"unlabelled", "unsigned_ceiling", "overcommit", "pool_reserve_percent"}
 	overcommitKey = []string{"cpu", "memory", "by_tier"}
@@ -43,6 +43,7 @@ func parse(name string, data []byte) (*Catalogue, error) {
 	if err := p.file(data); err != nil {
 		return nil, err
 	}
+	p.cat.patches = p.patches
 	return p.cat, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -169,7 +170,7 @@ func TestDefaultIsItsText(t *testing.T) {
 	}
 	l, ok := c.Level("gold")
 	want := Level{Name: "gold", Server: 2, Storage: 2, NICClass: 2, Queues: 2, Priority: 900, Spread: DomainHost, Line: l.Line}
-	if !ok || l != want {
+	if !ok || !reflect.DeepEqual(l, want) {
 		t.Errorf("gold is %+v, expected %+v", l, want)
 	}
 	if c.Unlabelled().Name != "bronze" || c.UnsignedCeiling().Name != "silver" {

@@ -28,12 +28,14 @@ func drawCatalogue(t *rapid.T) *Catalogue {
 	}
 	s, d, c := rising("server tier", len(server)-1), rising("storage tier", len(storage)-1), rising("class", len(security)-1)
 	n, q, p := rising("nic class", 3), rising("queues", maxQueues), rising("priority", maxPriority)
+	r, o, g, m := rising("rate", maxNICRate), rising("iops", maxIOPS), rising("iops for each GiB", 1000), rising("throughput", maxThroughput)
 	var b strings.Builder
 	fmt.Fprintf(&b, "version: 1\ntiers: {server: [%s], storage: [%s]}\nsecurity: [%s]\n", strings.Join(server, ","), strings.Join(storage, ","), strings.Join(security, ","))
 	b.WriteString("match: {servers: [], pools: []}\nlevels:\n")
 	for i, name := range levels {
-		fmt.Fprintf(&b, "  - {name: %s, server: %s, storage: %s, security: %s, nic_class: %d, nic_queues: %d, priority: %d}\n",
+		fmt.Fprintf(&b, "  - {name: %s, server: %s, storage: %s, security: %s, nic_class: %d, nic_queues: %d, priority: %d, ",
 			name, server[s[i]], storage[d[i]], security[c[i]], n[i], q[i], p[i])
+		fmt.Fprintf(&b, "nic_rate: %d, iops: %d, iops_per_gib: %d.5, throughput: %d}\n", r[i], o[i], g[i], m[i])
 	}
 	fmt.Fprintf(&b, "defaults: {unlabelled: %s, unsigned_ceiling: %s}\n",
 		rapid.SampledFrom(levels).Draw(t, "unlabelled"), rapid.SampledFrom(levels).Draw(t, "ceiling"))
@@ -65,6 +67,9 @@ func drawDiskOf(t *rapid.T, c *Catalogue, id, level string, trusts ...fleet.Trus
 		"spread.group":   rapid.SampledFrom([]string{"web", "db"}),
 		"spread.domain":  rapid.SampledFrom([]string{"host", "chassis", "galaxy"}),
 		"affinity.group": rapid.SampledFrom([]string{"web", "db"}),
+		"nic.rate":       rapid.StringMatching(`[0-9]{1,9}`),
+		"storage.iops":   rapid.StringMatching(`[0-9]{1,10}`),
+		"hypervisor":     rapid.SampledFrom([]string{"kvm", "xen/kvm", "vsphere", "bochs", "/"}),
 	}
 	levels := []string{level}
 	for _, l := range c.Levels() {
@@ -110,6 +115,12 @@ func exceeds(c *Catalogue, a, b Requirement) string {
 		return "queues"
 	case a.Security > b.Security:
 		return "security class"
+	case a.Rate > b.Rate:
+		return "NIC rate"
+	case len(a.Disks) > 0 && len(a.Disks) == len(b.Disks) && a.Disks[0].IOPS > b.Disks[0].IOPS:
+		return "IOPS"
+	case len(a.Disks) > 0 && len(a.Disks) == len(b.Disks) && a.Disks[0].Throughput > b.Disks[0].Throughput:
+		return "throughput"
 	}
 	return ""
 }
@@ -133,7 +144,8 @@ func TestTrustNeverRaises(t *testing.T) {
 		less := resolveVM(t, c, d)
 		most := Requirement{
 			Level: ceiling.Name, Priority: ceiling.Priority, Server: ceiling.Server, NICClass: ceiling.NICClass, Queues: ceiling.Queues,
-			Security: ceiling.Security,
+			Security: ceiling.Security, Rate: ceiling.Rate,
+			Disks: []DiskRequirement{ceiling.IO.of(DiskRequirement{}, d.Size)},
 		}
 		if what := exceeds(c, less, full); what != "" || less.Disks[0].Tier > full.Disks[0].Tier {
 			t.Fatalf("%s is raised by less trust: %+v, with full trust %+v", what, less, full)
@@ -164,9 +176,10 @@ func TestStricterOfDisks(t *testing.T) {
 			t.Fatalf("one disk alone asks for more %s: %+v and %+v, both %+v", what, ra, rb, both)
 		}
 		if both.Priority != max(ra.Priority, rb.Priority) || both.Server != max(ra.Server, rb.Server) || both.Queues != max(ra.Queues, rb.Queues) ||
-			both.NICClass != max(ra.NICClass, rb.NICClass) || both.Security != max(ra.Security, rb.Security) {
+			both.NICClass != max(ra.NICClass, rb.NICClass) || both.Rate != max(ra.Rate, rb.Rate) || both.Security != max(ra.Security, rb.Security) {
 			t.Fatalf("%+v and %+v make %+v", ra, rb, both)
 		}
+		back.Disks = nil // in another order
 		if exceeds(c, both, back)+exceeds(c, back, both) != "" {
 			t.Fatalf("the order of disks matters: %+v, %+v", both, back)
 		}

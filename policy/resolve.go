@@ -21,8 +21,9 @@ func Resolve(c *Catalogue, s *fleet.Snapshot) (*Problem, error) {
 		Pools: make(map[fleet.PoolID]PoolFacts, len(s.Pools)),
 		VMs:   make(map[fleet.VMID]Requirement, len(s.VMs)),
 	}
+	modules := modulesFor(s)
 	for i := range s.Hosts {
-		f, err := c.host(&s.Hosts[i])
+		f, err := c.host(&s.Hosts[i], modules[s.Hosts[i].ID])
 		if err != nil {
 			return nil, err
 		}
@@ -42,9 +43,27 @@ func Resolve(c *Catalogue, s *fleet.Snapshot) (*Problem, error) {
 	return p, nil
 }
 
-// host applies the rules to one host.
-func (c *Catalogue) host(h *fleet.Host) (HostFacts, error) {
-	view := viewHost(h)
+// modulesFor lists the NICs that each host can get by a module that is not on it.
+func modulesFor(s *fleet.Snapshot) map[fleet.HostID][]fleet.NIC {
+	nics := map[fleet.HostID][]fleet.NIC{}
+	for i := range s.Modules {
+		m := &s.Modules[i]
+		for _, h := range m.AttachableTo {
+			if h == m.Host {
+				continue
+			}
+			for _, n := range m.NICs {
+				n.Module = m.ID
+				nics[h] = append(nics[h], n)
+			}
+		}
+	}
+	return nics
+}
+
+// host applies the rules to one host. Its tier and class are by the NICs that it has; more are those that it can get.
+func (c *Catalogue) host(h *fleet.Host, more []fleet.NIC) (HostFacts, error) {
+	view := c.viewHost(h)
 	object := fmt.Sprintf("host %q", h.ID)
 	vars := map[string]any{"host": view}
 	f := HostFacts{Tier: Unranked, NICClass: make(map[fleet.NICID]fleet.NICClass, len(h.NICs))}
@@ -68,22 +87,30 @@ func (c *Catalogue) host(h *fleet.Host) (HostFacts, error) {
 	if class != nil {
 		f.Security = class.rank
 	}
-	for i := range h.NICs {
-		id := h.NICs[i].ID
-		f.NICClass[id] = h.NICs[i].Class
-		if len(c.nicRules) == 0 {
-			continue
-		}
-		vars["nic"] = &view.NICs[i]
-		class, err := c.first(c.nicRules, vars, fmt.Sprintf("NIC %q of host %q", id, h.ID))
-		if err != nil {
-			return f, err
-		}
-		if class != nil {
-			f.NICClass[id] = fleet.NICClass(class.rank)
+	return f, c.nicClasses(&f, h, more, vars)
+}
+
+// nicClasses applies the rules to the NICs of a host and to those that it can get.
+func (c *Catalogue) nicClasses(f *HostFacts, h *fleet.Host, more []fleet.NIC, vars map[string]any) error {
+	for _, list := range [][]fleet.NIC{h.NICs, more} {
+		for i := range list {
+			n := &list[i]
+			f.NICClass[n.ID] = n.Class
+			if len(c.nicRules) == 0 {
+				continue
+			}
+			view := viewNIC(n)
+			vars["nic"] = &view
+			class, err := c.first(c.nicRules, vars, fmt.Sprintf("NIC %q of host %q", n.ID, h.ID))
+			if err != nil {
+				return err
+			}
+			if class != nil {
+				f.NICClass[n.ID] = fleet.NICClass(class.rank)
+			}
 		}
 	}
-	return f, nil
+	return nil
 }
 
 // pool applies the rules to one pool.
@@ -166,15 +193,18 @@ func (r *resolver) vm(v *fleet.VM) Requirement {
 		level = r.cat.defaults.Unlabelled
 		req.raise(plainNeed(r.cat, level))
 	}
+	r.hypervisors(&req, v, needs)
 	l := &r.cat.levels[level]
 	req.Level = l.Name
 	if asked.name != req.Level {
 		req.Asked = asked.name
 	}
 	for i, n := range needs {
-		req.Disks[i] = DiskRequirement{Tier: l.Storage, Level: l.Name}
+		size := v.Disks[i].Size
+		req.Disks[i] = l.IO.of(DiskRequirement{Tier: l.Storage, Level: l.Name}, size)
 		if n.obeyed {
-			req.Disks[i] = DiskRequirement{Tier: n.storage, Level: r.cat.levels[n.level].Name}
+			req.Disks[i] = n.io.of(DiskRequirement{Tier: n.storage, Level: r.cat.levels[n.level].Name}, size)
+			n.ioLimit.hold(&req, v, i)
 		}
 	}
 	return req
@@ -187,6 +217,7 @@ func (q *Requirement) raise(n *need) {
 	q.NICClass = max(q.NICClass, n.nicClass)
 	q.Queues = max(q.Queues, n.queues)
 	q.Security = max(q.Security, n.security)
+	q.Rate = max(q.Rate, n.rate)
 	q.Protect = q.Protect || n.protect
 }
 

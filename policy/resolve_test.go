@@ -197,7 +197,7 @@ func TestRequirement(t *testing.T) {
 					"override server.tier=diamond is ignored: expected one of bronze, silver, gold",
 					"override nic.class=two is ignored: expected a whole number from 0 to 3",
 					"override nic.queues=-1 is ignored: expected a whole number from 0 to 64",
-					"override spread.domain=galaxy is ignored: expected one of host, chassis, cluster",
+					"override spread.domain=galaxy is ignored: expected one of host, chassis, rack, site, cluster",
 					"override spread.domain=galaxy has no effect without spread.group",
 				}
 			}),
@@ -347,7 +347,7 @@ func TestFacts(t *testing.T) {
 	if diff := cmp.Diff(pools, p.Pools); diff != "" {
 		t.Error(diff)
 	}
-	if want := (Weights{TierWaste: 1, PoolWaste: 2, MoveVM: 3, MoveGiB: 4, Downtime: 5, HeadroomPercent: 10}); p.Weights != want {
+	if want := (Weights{TierWaste: 1, PoolWaste: 2, MoveVM: 3, MoveGiB: 4, Downtime: 5, HeadroomPercent: 10, MoveModule: 20}); p.Weights != want {
 		t.Errorf("weights %+v, expected %+v", p.Weights, want)
 	}
 	if p.PolicyID != parsed(t, site).ID() || p.Snapshot != s {

@@ -41,6 +41,8 @@ type (
 		Source     string            `cel:"source"`
 		Cluster    string            `cel:"cluster"`
 		Chassis    string            `cel:"chassis"`
+		Rack       string            `cel:"rack"`
+		Site       string            `cel:"site"`
 		Hypervisor string            `cel:"hypervisor"`
 		Version    string            `cel:"version"`
 		Tags       []string          `cel:"tags"`
@@ -48,6 +50,8 @@ type (
 		CPUs       int64             `cel:"cpus"`
 		MemoryGiB  int64             `cel:"memory_gib"`
 		NICs       []ruleNIC         `cel:"nics"`
+		CPUModel   string            `cel:"cpu_model"`
+		Patch      map[string]string `cel:"patch"`
 	}
 	ruleNIC struct {
 		ID       string   `cel:"id"`
@@ -57,6 +61,8 @@ type (
 		Driver   string   `cel:"driver"`
 		Features []string `cel:"features"`
 		NUMANode int64    `cel:"numa_node"`
+		Rate     int64    `cel:"guarantee_mbps"`
+		Module   string   `cel:"module"`
 	}
 	rulePool struct {
 		ID       string   `cel:"id"`
@@ -66,6 +72,8 @@ type (
 		Tags     []string `cel:"tags"`
 		Shared   bool     `cel:"shared"`
 		Capacity int64    `cel:"capacity_gib"`
+		IOPS     int64    `cel:"iops"`
+		Rate     int64    `cel:"throughput_mb"`
 	}
 )
 
@@ -129,6 +137,7 @@ func (r *reader) compile(n *yaml.Node, env *ruleEnv) cel.Program {
 		r.fault(n, fmt.Sprintf("the expression gives %s", ast.OutputType()), "bool")
 		return nil
 	}
+	r.notePatches(ast)
 	program, err := env.env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(costLimit))
 	if err != nil {
 		r.fault(n, "in the expression: "+clip(err.Error()), "")
@@ -211,10 +220,11 @@ func (c *Catalogue) first(rules []Rule, vars map[string]any, object string) (*Ru
 	return nil, nil // no rule is an answer, not a fault
 }
 
-func viewHost(h *fleet.Host) *ruleHost {
+func (c *Catalogue) viewHost(h *fleet.Host) *ruleHost {
 	v := &ruleHost{
 		ID: string(h.ID), Name: path.Base(string(h.ID)), Source: string(h.Source), Cluster: h.Cluster, Chassis: h.Chassis,
 		Hypervisor: string(h.Hypervisor), Version: h.Version, Tags: h.Tags, Attributes: h.Attributes,
+		Rack: h.Rack, Site: h.Site, CPUModel: h.CPUModel, Patch: c.viewPatches(h),
 		CPUs: int64(h.CPU / 1000), MemoryGiB: int64(h.Memory / fleet.GiB), NICs: make([]ruleNIC, len(h.NICs)),
 	}
 	for i := range h.NICs {
@@ -226,13 +236,13 @@ func viewHost(h *fleet.Host) *ruleHost {
 func viewNIC(n *fleet.NIC) ruleNIC {
 	return ruleNIC{
 		ID: string(n.ID), Class: int64(n.Class), Speed: int64(n.Speed), Queues: int64(n.Queues), Driver: n.Driver,
-		Features: n.Features, NUMANode: int64(n.NUMANode),
+		Features: n.Features, NUMANode: int64(n.NUMANode), Rate: int64(n.Guarantee), Module: string(n.Module),
 	}
 }
 
 func viewPool(p *fleet.Pool) *rulePool {
 	return &rulePool{
 		ID: string(p.ID), Name: path.Base(string(p.ID)), Source: string(p.Source), Type: p.Type, Tags: p.Tags,
-		Shared: p.Shared, Capacity: int64(p.Capacity / fleet.GiB),
+		Shared: p.Shared, Capacity: int64(p.Capacity / fleet.GiB), IOPS: int64(p.IOPS), Rate: int64(p.Throughput),
 	}
 }

@@ -66,7 +66,7 @@ func (c *Catalogue) unsatisfied(p *Problem) []string {
 	var warnings []string
 	for i := range c.levels {
 		l := &c.levels[i]
-		var usable, whole, server, security, nic, storage int
+		var usable, whole, kind, server, security, nic, storage int
 		for j := range p.Snapshot.Hosts {
 			h := &p.Snapshot.Hosts[j]
 			if h.Maintenance || h.Unreachable {
@@ -78,7 +78,7 @@ func (c *Catalogue) unsatisfied(p *Problem) []string {
 				ok    bool
 				count *int
 			}{
-				{f.Tier >= l.Server, &server}, {f.Security >= l.Security, &security},
+				{len(l.Hypervisors) == 0 || slices.Contains(l.Hypervisors, h.Hypervisor), &kind}, {f.Tier >= l.Server, &server}, {f.Security >= l.Security, &security},
 				{hasNIC(h, f, l), &nic}, {hasPool(p, h, l), &storage},
 			}
 			all := true
@@ -93,19 +93,29 @@ func (c *Catalogue) unsatisfied(p *Problem) []string {
 			}
 		}
 		if whole == 0 {
-			warnings = append(warnings, fmt.Sprintf("level %s: none of %d usable hosts satisfies it (server tier %s: %d, security class %s: %d, "+
-				"NIC class %d with %d queues: %d, a pool of tier %s: %d)", l.Name, usable, c.server[l.Server], server, c.security[l.Security],
-				security, l.NICClass, l.Queues, nic, c.storage[l.Storage], storage))
+			extra := ""
+			if len(l.Hypervisors) > 0 {
+				extra = fmt.Sprintf("hypervisor %s: %d, ", joinKinds(l.Hypervisors), kind)
+			}
+			nicText := fmt.Sprintf("NIC class %d with %d queues", l.NICClass, l.Queues)
+			if l.Rate > 0 {
+				nicText += " and " + l.Rate.String()
+			}
+			warnings = append(warnings, fmt.Sprintf("level %s: none of %d usable hosts satisfies it (%sserver tier %s: %d, security class %s: %d, "+
+				"%s: %d, a pool of tier %s: %d)", l.Name, usable, extra, c.server[l.Server], server, c.security[l.Security],
+				security, nicText, nic, c.storage[l.Storage], storage))
 		}
 	}
 	return warnings
 }
 
 func hasNIC(h *fleet.Host, f HostFacts, l *Level) bool {
-	if l.NICClass == 0 && l.Queues == 0 {
+	if l.NICClass == 0 && l.Queues == 0 && l.Rate == 0 {
 		return true
 	}
-	return slices.ContainsFunc(h.NICs, func(n fleet.NIC) bool { return f.NICClass[n.ID] >= l.NICClass && n.Queues >= l.Queues })
+	return slices.ContainsFunc(h.NICs, func(n fleet.NIC) bool {
+		return f.NICClass[n.ID] >= l.NICClass && n.Queues >= l.Queues && n.Guarantee >= l.Rate
+	})
 }
 
 func hasPool(p *Problem, h *fleet.Host, l *Level) bool {

@@ -21,6 +21,8 @@ type Weights struct {
 	MoveGiB  int64 `json:"moveGiB"`
 	Downtime int64 `json:"downtime"`
 	MoveLink int64 `json:"moveLink"`
+	// MoveModule is for each I/O module that is attached to another host.
+	MoveModule int64 `json:"moveModule"`
 	// Overload is for each thread, and each OverloadMemory, that a host has promised above its headroom mark: all of
 	// its CPU or memory but HeadroomPercent.
 	Overload        int64 `json:"overload"`
@@ -55,6 +57,7 @@ var weightTable = []weight{
 	{"move_vm", "a VM that moves", 50, maxWeight, func(w *Weights) *int64 { return &w.MoveVM }},
 	{"move_gib", "a GiB that is copied", 2, maxWeight, func(w *Weights) *int64 { return &w.MoveGiB }},
 	{"move_link", "a GiB of a running VM's memory that goes to another host", 0, maxWeight, func(w *Weights) *int64 { return &w.MoveLink }},
+	{"move_module", "an I/O module that is attached to another host", 20, maxWeight, func(w *Weights) *int64 { return &w.MoveModule }},
 	{"downtime", "a running VM that stops for its move", 500, maxWeight, func(w *Weights) *int64 { return &w.Downtime }},
 }
 

@@ -23,8 +23,8 @@ func TestExamplesOfTheDefault(t *testing.T) {
 
 func TestWeights(t *testing.T) {
 	t.Parallel()
-	c := parsed(t, strings.Replace(site, "downtime: 5}", "downtime: 5, overload: 6, headroom_percent: 7, stranded: 8, host_on: 9, move_link: 11}", 1))
-	want := Weights{TierWaste: 1, PoolWaste: 2, MoveVM: 3, MoveGiB: 4, Downtime: 5, Overload: 6, HeadroomPercent: 7, Stranded: 8, HostOn: 9, MoveLink: 11}
+	c := parsed(t, strings.Replace(site, "downtime: 5}", "downtime: 5, overload: 6, headroom_percent: 7, stranded: 8, host_on: 9, move_link: 11, move_module: 12}", 1))
+	want := Weights{TierWaste: 1, PoolWaste: 2, MoveVM: 3, MoveGiB: 4, Downtime: 5, Overload: 6, HeadroomPercent: 7, Stranded: 8, HostOn: 9, MoveLink: 11, MoveModule: 12}
 	if c.Weights() != want {
 		t.Errorf("weights %+v, expected %+v", c.Weights(), want)
 	}

@@ -18,6 +18,8 @@ type reader struct {
 	file   string
 	lines  [][]rune
 	faults []*Error
+	// patches are the names that rules ask host.patch for.
+	patches []string
 }
 
 func (r *reader) add(at position, what, expected, hint string) {
