@@ -67,7 +67,8 @@ func (p *Problem) resources() error {
 }
 
 func (p *Problem) tables() error {
-	for name, t := range map[string][][]Points{"fit": p.Fit, "pool fit": p.PoolFit} {
+	for k, t := range [...][][]Points{p.Fit, p.PoolFit} {
+		name := [...]string{"fit", "pool fit"}[k]
 		for i, row := range t {
 			if len(row) != len(t[0]) || len(row) > MaxClasses {
 				return fmt.Errorf("%s[%d]: %d columns, the first row has %d (at most %d)", name, i, len(row), len(t[0]), MaxClasses)

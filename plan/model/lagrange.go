@@ -1,0 +1,227 @@
+package model
+
+// The second bound of Bound, by Lagrangian relaxation. For each host m and resource r there is a price t[m,r] >= 0 of a
+// unit of use, and for each host and balance b a price g[m,b] in [0, Weight]:
+//
+//	load:     Load*max(0, use-soft) >= s*(use-soft)           for every s in [0, Load]
+//	balance:  Weight*max(0, target*A-B) >= g*(target*A-B)   A, B free
+//	capacity: 0 >= c*(use-capacity*y), 0 >= c*(use+held-capacity)   c >= 0; y = 1 when the host is in use, at On*y
+//
+// with t = s+c split so that the constant -s*soft-c*capacity is greatest. All three are linear in the use, so that their
+// sum is a constant of the prices and a price of each VM on each host; every VM then takes the cheapest of its hosts,
+// or is dropped, and every y the better of 0 and 1. That is at most what the assignment costs, whatever the prices. They
+// are improved by subgradient steps. held is what left and is transient: a VM counts at its initial host unless it is
+// dropped. The second form of capacity is for transient resources of hosts whose On is 0, the first for all others.
+//
+// Prices are rounded to whole numbers (of 1/scale points) before the bound is summed in int64, so that no rounding error
+// lifts it above the truth.
+type lagrange struct {
+	b     *bounder
+	p     *Problem
+	hosts int
+	n     int // resources
+	scale int64
+	own   []int64 // by VM and host: what it costs there by itself, never where it cannot be
+	units []int64 // by VM and resource: demand
+
+	// Prices, in points, as the steps change them: t by host and resource, g by host and balance. top bounds t, by
+	// resource.
+	t, g []float64
+	top  []float64
+	// The same in whole numbers of 1/scale points: c is the part of t that is of capacity, price what a unit of demand
+	// comes to.
+	c, price []int64
+	// What the cheapest choices come to: use and held by host and resource, on by host (y).
+	use, held []int64
+	on        []bool
+}
+
+const (
+	lagrangePairs = 8 << 20 // VM-host pairs held in memory
+	lagrangeMin   = 20      // rounds below which it is not begun
+	lagrangeMax   = 600
+)
+
+// lagrange improves prices for as many rounds as work allows and returns the best bound and the rounds made.
+func (b *bounder) lagrange(from, work int64) (Points, int) {
+	p := b.p
+	pairs := int64(len(p.VMs)) * int64(len(p.Hosts))
+	if pairs == 0 || pairs > lagrangePairs || len(p.Resources) == 0 {
+		return 0, 0
+	}
+	rounds := min(work/(pairs*int64(len(p.Resources)+1)), lagrangeMax)
+	if rounds < lagrangeMin {
+		return 0, 0
+	}
+	m, n := len(p.Hosts), len(p.Resources)
+	l := &lagrange{
+		b: b, p: p, hosts: m, n: n, own: make([]int64, len(p.VMs)*m), units: make([]int64, len(p.VMs)*n),
+		t: make([]float64, m*n), g: make([]float64, m*len(p.Balances)), top: make([]float64, n),
+		c: make([]int64, m*n), price: make([]int64, m*n), use: make([]int64, m*n), held: make([]int64, m*n), on: make([]bool, m),
+	}
+	for i := range p.VMs {
+		copy(l.units[i*n:], p.VMs[i].Demand)
+		if !l.row(i, &p.VMs[i]) {
+			return 0, 0
+		}
+	}
+	start, err := Evaluate(p, p.Start())
+	if err != nil || !l.limits(max(from, start.Total(), 1)) {
+		return 0, 0
+	}
+	for h := range m {
+		for r := range n {
+			l.t[h*n+r] = float64(b.alpha[r])
+		}
+		for k := range p.Balances {
+			l.g[h*len(p.Balances)+k] = float64(b.gamma[k])
+		}
+	}
+	best, made := l.climb(int(rounds), float64(max(start.Total()-from, from/10, 1)))
+	return ceilDiv(best, l.scale), made
+}
+
+// row fills what VM i costs by itself on each host; false where it has no place.
+func (l *lagrange) row(i int, v *VM) bool {
+	o := l.b.of[i]
+	stay, moved, _ := l.b.offer.disks(v)
+	if v.Initial != None {
+		moved = l.b.offer.moved(v, stay, moved)
+	}
+	some := o.drop != never
+	for h := range l.p.Hosts {
+		x, host := never, &l.p.Hosts[h]
+		switch {
+		case v.Initial == HostIx(h): //nolint:gosec // MaxHosts
+			x = o.stay
+		case v.Fixed || !host.Open || moved == never || !fits(v.Demand, host.Capacity):
+		default:
+			if x = plus(allowed(l.p.Fit[v.Class][host.Class]), moved); x != never && v.Initial != None {
+				x += l.p.hop(v.Initial, HostIx(h)) //nolint:gosec // MaxHosts
+			}
+		}
+		l.own[i*l.hosts+h] = x
+		some = some || x != never
+	}
+	return some
+}
+
+// limits sets the highest prices, and the finest scale in which no sum of a round can overflow.
+func (l *lagrange) limits(cost int64) bool {
+	p := l.p
+	room, need := make([]float64, l.n), make([]float64, l.n)
+	most := float64(0)
+	for i := range p.VMs {
+		worst := max(0, p.VMs[i].Drop)
+		for _, x := range l.own[i*l.hosts : (i+1)*l.hosts] {
+			if x != never {
+				worst = max(worst, x)
+			}
+		}
+		if o := l.b.of[i]; o.drop != never {
+			worst = max(worst, o.drop)
+		}
+		most += float64(worst)
+		for r, d := range p.VMs[i].Demand {
+			need[r] += float64(d)
+		}
+	}
+	for h := range p.Hosts {
+		most += float64(p.Hosts[h].On)
+		for r := range l.n {
+			room[r] += float64(p.Hosts[h].Capacity[r]) + float64(p.Hosts[h].Soft[r])
+		}
+	}
+	for r := range l.n {
+		l.top[r] = 4*float64(p.Resources[r].Load) + 64*float64(cost)/(need[r]+1)
+		most += (l.top[r] + 1) * (room[r] + 2*need[r])
+	}
+	for _, w := range p.Balances {
+		most += (float64(w.Weight) + 1) * (float64(w.Target)*(room[w.A]+need[w.A]) + room[w.B] + need[w.B])
+	}
+	l.scale = 1 << 20
+	for l.scale > 1 && most*float64(l.scale) > float64(MaxSum/2) {
+		l.scale /= 2
+	}
+	return most*float64(l.scale) <= float64(MaxSum/2)
+}
+
+// round sums the bound at the present prices, in 1/scale points, and what the cheapest choices use.
+func (l *lagrange) round() int64 {
+	total := l.constants()
+	clear(l.use)
+	clear(l.held)
+	for i := range l.p.VMs {
+		v, n := &l.p.VMs[i], l.n
+		d := l.units[i*n : (i+1)*n]
+		held := int64(0) // what it costs to have left
+		if v.Initial != None {
+			for r := range d {
+				if l.holds(int(v.Initial), r) {
+					held += l.c[int(v.Initial)*n+r] * d[r]
+				}
+			}
+		}
+		best, at := never, None
+		for h, x := range l.own[i*l.hosts : (i+1)*l.hosts] {
+			if x == never {
+				continue
+			}
+			x *= l.scale
+			for r, u := range l.price[h*n : (h+1)*n] {
+				x += u * d[r]
+			}
+			if h != int(v.Initial) {
+				x += held
+			}
+			if x < best {
+				best, at = x, h
+			}
+		}
+		if o := l.b.of[i]; o.drop != never && o.drop*l.scale < best {
+			total += o.drop * l.scale
+			continue
+		}
+		total += best
+		add(l.use[at*n:], d)
+		if v.Initial != None && at != int(v.Initial) {
+			add(l.held[int(v.Initial)*n:], d)
+		}
+	}
+	return total
+}
+
+// holds says whether resource r of host h is judged with what left.
+func (l *lagrange) holds(h, r int) bool {
+	return l.p.Resources[r].Transient && l.p.Hosts[h].On == 0
+}
+
+// constants rounds the prices and sums the part of the bound that no VM decides.
+func (l *lagrange) constants() int64 {
+	p, n := l.p, l.n
+	total := int64(0)
+	for h := range p.Hosts {
+		host := &p.Hosts[h]
+		y := host.On * l.scale
+		for r := range n {
+			k := h*n + r
+			t := int64(l.t[k] * float64(l.scale))
+			s := int64(0)
+			if host.Soft[r] <= host.Capacity[r] {
+				s = min(t, p.Resources[r].Load*l.scale)
+			}
+			l.c[k], l.price[k] = t-s, t
+			total -= s * host.Soft[r]
+			y -= l.c[k] * host.Capacity[r]
+		}
+		l.on[h] = y <= 0
+		total += min(0, y)
+		for b, w := range p.Balances {
+			g := min(int64(l.g[h*len(p.Balances)+b]*float64(l.scale)), w.Weight*l.scale)
+			l.price[h*n+w.A] -= g * w.Target
+			l.price[h*n+w.B] += g
+			total += g * (w.Target*host.Capacity[w.A] - host.Capacity[w.B])
+		}
+	}
+	return total
+}
