@@ -150,6 +150,13 @@ func ours(f []string) (Arrival, error) {
 		disk, err = whole("disk_gib", f[5], 0, maxDisk)
 	}
 	a.CPU, a.Memory, a.Disk = fleet.CPUs(int(cpu)), fleet.Bytes(memory)*fleet.MiB, fleet.Bytes(disk)*fleet.GiB
+	switch {
+	case err != nil:
+	case a.Level == "" && a.Spread+a.Affinity != "":
+		err = errors.New("names a group without a level, expected both: a group is a part of a label")
+	case a.Level != "" && a.Disk == 0:
+		err = errors.New("names a level without a disk, expected disk_gib of 1 or more: a label is in a disk")
+	}
 	return a, err
 }
 
