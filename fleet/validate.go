@@ -106,7 +106,7 @@ func validateNICs(nics []NIC) error {
 			return fmt.Errorf(".nics[%d]: class %d, queues %d, speed %d, expected class 0 to 3 and no negative amount",
 				j, n.Class, n.Queues, n.Speed)
 		}
-		if n.Guarantee < 0 || n.Guarantee > maxRate || n.Speed > 0 && n.Guarantee > n.Speed {
+		if n.Guarantee < 0 || n.Guarantee > maxNICRate || n.Speed > 0 && n.Guarantee > n.Speed {
 			return fmt.Errorf(".nics[%d].guarantee: %d of a speed of %d, expected 0 to the speed", j, n.Guarantee, n.Speed)
 		}
 	}
@@ -142,8 +142,8 @@ func (s *Snapshot) validateVM(v *VM) error {
 		return fmt.Errorf(" (%s): cpu %d, memory %d, expected no negative amount", v.ID, v.CPU, v.Memory)
 	}
 	for j, n := range v.VNICs {
-		if n.Guarantee < 0 || n.Guarantee > maxRate {
-			return fmt.Errorf(".vnics[%d].guarantee: %d, expected 0 to %d", j, n.Guarantee, int64(maxRate))
+		if n.Guarantee < 0 || n.Guarantee > maxNICRate {
+			return fmt.Errorf(".vnics[%d].guarantee: %d, expected 0 to %d", j, n.Guarantee, maxNICRate)
 		}
 	}
 	if i := repeated(v.Disks, func(d *Disk) DiskID { return d.ID }); i >= 0 {

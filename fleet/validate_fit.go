@@ -6,8 +6,11 @@ import (
 	"slices"
 )
 
-// maxRate bounds a bandwidth and a number of operations, far above any hardware, so that sums do not overflow.
-const maxRate = 1 << 40
+// Bounds of what a pool and a NIC can promise, far above any hardware, so that sums do not overflow.
+const (
+	maxRate    = 1 << 40 // operations, MB a second
+	maxNICRate = 1 << 30 // Mb a second
+)
 
 // validateFit checks what a host offers: its NICs, processor baselines, guest types and patch states.
 func validateFit(h *Host) error {

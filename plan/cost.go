@@ -103,21 +103,29 @@ func HoldReason(p *policy.Problem, v *fleet.VM) string {
 	return ""
 }
 
-// DomainOf names the failure domain of the kind k that h sits in. A host that names no chassis or no cluster
-// is a domain of its own.
+// DomainOf names the failure domain of the kind k that h sits in. A host that names none is in the next finer domain: of
+// two hosts without a rack those of one chassis are together still. The finest is the host itself.
 func DomainOf(k policy.Domain, h *fleet.Host) string {
-	name := ""
-	switch k {
-	case policy.DomainChassis:
-		name = h.Chassis
-	case policy.DomainCluster:
-		name = h.Cluster
-	default:
+	for _, d := range []struct {
+		kind policy.Domain
+		name string
+	}{{policy.DomainSite, h.Site}, {policy.DomainRack, h.Rack}, {policy.DomainChassis, h.Chassis}} {
+		if k == d.kind {
+			if d.name != "" {
+				return string(k) + " " + d.name
+			}
+			k = finer[k]
+		}
 	}
-	if name == "" {
-		return "host " + string(h.ID)
+	if k == policy.DomainCluster && h.Cluster != "" {
+		return string(k) + " " + h.Cluster
 	}
-	return string(k) + " " + name
+	return "host " + string(h.ID)
+}
+
+// finer is the kind of domains that those of a kind consist of.
+var finer = map[policy.Domain]policy.Domain{
+	policy.DomainSite: policy.DomainRack, policy.DomainRack: policy.DomainChassis, policy.DomainChassis: policy.DomainHost,
 }
 
 // Freed is what the pool of d gains when d leaves it: nothing when d has a backing chain, since others may

@@ -62,6 +62,12 @@ func (w *world) hostRefusal(v *vmAt, id fleet.HostID) refusal {
 		return refusal{ConstraintUnreachable, fmt.Sprintf("host %s could not be seen", id)}
 	case h.host.Maintenance:
 		return refusal{ConstraintMaintenance, fmt.Sprintf("host %s is in maintenance", id)}
+	case len(need.Hypervisors) > 0 && !slices.Contains(need.Hypervisors, h.host.Hypervisor):
+		return refusal{ConstraintHypervisor, fmt.Sprintf("host %s is of %s, needs %v", id, h.host.Hypervisor, need.Hypervisors)}
+	case v.vm.Guest != "" && len(h.host.Guests) > 0 && !slices.Contains(h.host.Guests, v.vm.Guest):
+		return refusal{ConstraintGuest, fmt.Sprintf("host %s does not run guests of type %s", id, v.vm.Guest)}
+	case v.vm.CPUBaseline != "" && len(h.host.CPUBaselines) > 0 && !slices.Contains(h.host.CPUBaselines, v.vm.CPUBaseline):
+		return refusal{ConstraintCPUModel, fmt.Sprintf("host %s lacks the processor baseline %s", id, v.vm.CPUBaseline)}
 	case h.facts.Tier < max(need.Server, 0):
 		return refusal{ConstraintServerTier, fmt.Sprintf("host %s is of tier %s, needs %s", id, w.p.ServerTier(h.facts.Tier),
 			w.p.ServerTier(need.Server))}
@@ -95,8 +101,14 @@ func (c *checker) host(v *vmAt, id fleet.HostID) {
 	if sum := h.memory + v.vm.Memory; v.vm.Memory > 0 && sum > h.facts.Memory {
 		c.say(ConstraintMemory, "host %s would have promised %s of %s", id, fleet.FormatBytes(sum), fleet.FormatBytes(h.facts.Memory))
 	}
-	if q := v.need.Queues; q > 0 && !h.packs(QueueNeed{Class: v.need.NICClass, Queues: q}) {
-		c.say(ConstraintNICQueues, "host %s has no NIC of class %d with %d queues left", id, v.need.NICClass, q)
+	if len(v.nics) > 0 {
+		switch h.nicRefusal(v.nics...) {
+		case ConstraintNICQueues:
+			c.say(ConstraintNICQueues, "host %s has no NIC of class %d with %d queues left", id, v.need.NICClass, v.need.Queues)
+		case ConstraintNICRate:
+			c.say(ConstraintNICRate, "host %s has no NICs of class %d that can promise %s beside what they have promised", id,
+				v.need.NICClass, rateText(v.nics))
+		}
 	}
 	if v.need.SpreadGroup == "" {
 		return
@@ -134,7 +146,7 @@ func (c *checker) storage(v *vmAt, to fleet.Placement) {
 	if r := c.w.reachRefusal(v, to); r != "" {
 		c.say(ConstraintPoolReach, "%s", r)
 	}
-	added := map[fleet.PoolID]fleet.Bytes{}
+	added, io := map[fleet.PoolID]fleet.Bytes{}, map[fleet.PoolID]ioUse{}
 	for i, d := range to.Disks {
 		if d.Pool == v.at.Disks[i].Pool {
 			continue
@@ -152,7 +164,32 @@ func (c *checker) storage(v *vmAt, to fleet.Placement) {
 			c.say(ConstraintPoolSpace, "pool %s has %s above its reserve, needs %s", d.Pool, fleet.FormatBytes(max(room, 0)),
 				fleet.FormatBytes(added[d.Pool]))
 		}
+		u := io[d.Pool]
+		io[d.Pool] = ioUse{u.iops + need.IOPS, u.rate + need.Throughput}
+		if need.IOPS > 0 || need.Throughput > 0 {
+			c.promise(d.Pool, io[d.Pool])
+		}
 	}
+}
+
+// promise checks what a pool would have promised with more.
+func (c *checker) promise(p fleet.PoolID, more ioUse) {
+	pool, u := c.w.p.Snapshot.Pool(p), c.w.used[p]
+	switch c.w.ioRefusal(p, more) {
+	case ConstraintPoolIOPS:
+		c.say(ConstraintPoolIOPS, "pool %s would have promised %d of %d operations a second", p, u.iops+more.iops, pool.IOPS)
+	case ConstraintPoolThroughput:
+		c.say(ConstraintPoolThroughput, "pool %s would have promised %d of %d MB/s", p, u.rate+more.rate, pool.Throughput)
+	}
+}
+
+// rateText adds up the bandwidths of needs.
+func rateText(needs []QueueNeed) string {
+	var sum fleet.Mbps
+	for _, n := range needs {
+		sum += n.Rate
+	}
+	return sum.String()
 }
 
 func (c *checker) mode(v *vmAt, st *Step) {

@@ -67,7 +67,7 @@ func (w *world) cost() Cost {
 }
 
 // broken counts the VMs with a broken hard constraint: all VMs on a host with too little CPU, memory or
-// queues count, and both sides of a conflict.
+// queues count, those with a promise of a pool that has promised too much, and both sides of a conflict.
 func (w *world) broken() int {
 	full := make(map[fleet.HostID]bool)
 	for id, h := range w.hosts {
@@ -92,7 +92,7 @@ func (w *world) broken() int {
 	}
 	w.brokenSpread(bad)
 	for id, v := range w.vms {
-		if full[v.at.Host] || w.brokenAlone(v) {
+		if full[v.at.Host] || w.brokenAlone(v) || w.starved(v) {
 			bad[id] = true
 		}
 	}
@@ -102,7 +102,7 @@ func (w *world) broken() int {
 // brokenSpread marks conflicts by counting domains, so that a large group does not cost its square.
 func (w *world) brokenSpread(bad map[fleet.VMID]bool) {
 	for _, members := range w.spread {
-		for _, k := range []policy.Domain{policy.DomainHost, policy.DomainChassis, policy.DomainCluster} {
+		for _, k := range policy.Domains() {
 			all, asking := map[string]int{}, map[string]int{}
 			for _, id := range members {
 				v := w.vms[id]
@@ -119,6 +119,17 @@ func (w *world) brokenSpread(bad map[fleet.VMID]bool) {
 			}
 		}
 	}
+}
+
+// starved says whether a disk of v reserves operations or bandwidth in a pool that has promised more than it has.
+func (w *world) starved(v *vmAt) bool {
+	for i, d := range v.at.Disks {
+		pool, u, n := w.p.Snapshot.Pool(d.Pool), w.used[d.Pool], v.need.Disks[i]
+		if pool.IOPS > 0 && n.IOPS > 0 && u.iops > pool.IOPS || pool.Throughput > 0 && n.Throughput > 0 && u.rate > pool.Throughput {
+			return true
+		}
+	}
+	return false
 }
 
 // brokenAlone says whether v's place is wrong whatever else is on its host. Of a host that could not be seen

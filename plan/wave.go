@@ -89,12 +89,14 @@ func (c *checker) crowded(moves []under) {
 		queues []QueueNeed
 	}
 	hosts := map[fleet.HostID]*arrival{}
-	pools := map[fleet.PoolID]fleet.Bytes{}
+	pools, rates := map[fleet.PoolID]fleet.Bytes{}, map[fleet.PoolID]ioUse{}
 	for _, m := range moves {
 		to := m.st.Move.To
 		for i, d := range to.Disks {
 			if d.Pool != m.v.at.Disks[i].Pool {
 				pools[d.Pool] += m.v.vm.Disks[i].Used
+				u := rates[d.Pool]
+				rates[d.Pool] = ioUse{u.iops + m.v.need.Disks[i].IOPS, u.rate + m.v.need.Disks[i].Throughput}
 			}
 		}
 		if to.Host == m.v.at.Host {
@@ -107,9 +109,7 @@ func (c *checker) crowded(moves []under) {
 		}
 		a.cpu += m.v.vm.CPU
 		a.memory += m.v.vm.Memory
-		if m.v.need.Queues > 0 {
-			a.queues = append(a.queues, QueueNeed{Class: m.v.need.NICClass, Queues: m.v.need.Queues})
-		}
+		a.queues = append(a.queues, m.v.nics...)
 	}
 	for _, m := range moves {
 		c.at, c.vm = m.st.N, m.v.vm.ID
@@ -123,11 +123,16 @@ func (c *checker) crowded(moves []under) {
 			case m.v.vm.Memory > 0 && h.memory+a.memory > h.facts.Memory:
 				c.say(ConstraintWave, "%s: with all of wave %d under way host %s would have promised %s of %s", ConstraintMemory, m.st.Wave,
 					to.Host, fleet.FormatBytes(h.memory+a.memory), fleet.FormatBytes(h.facts.Memory))
-			case m.v.need.Queues > 0 && !h.packs(a.queues...):
-				c.say(ConstraintWave, "%s: with all of wave %d under way host %s has too few queues", ConstraintNICQueues, m.st.Wave, to.Host)
+			case len(m.v.nics) > 0 && !h.packs(a.queues...):
+				c.say(ConstraintWave, "%s: with all of wave %d under way host %s has too little left", h.nicRefusal(a.queues...), m.st.Wave, to.Host)
 			}
 		}
 		for i, d := range to.Disks {
+			if n := m.v.need.Disks[i]; d.Pool != m.v.at.Disks[i].Pool && (n.IOPS > 0 || n.Throughput > 0) {
+				if r := c.w.ioRefusal(d.Pool, rates[d.Pool]); r != "" {
+					c.say(ConstraintWave, "%s: with all of wave %d under way pool %s cannot promise as much", r, m.st.Wave, d.Pool)
+				}
+			}
 			if room := c.w.free[d.Pool] - c.w.p.Pools[d.Pool].Reserve; d.Pool != m.v.at.Disks[i].Pool && pools[d.Pool] > room {
 				c.say(ConstraintWave, "%s: with all of wave %d under way pool %s has %s above its reserve, needs %s", ConstraintPoolSpace,
 					m.st.Wave, d.Pool, fleet.FormatBytes(max(room, 0)), fleet.FormatBytes(pools[d.Pool]))

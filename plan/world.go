@@ -15,22 +15,32 @@ type world struct {
 	p      *policy.Problem
 	hosts  map[fleet.HostID]*hostAt
 	free   map[fleet.PoolID]fleet.Bytes
+	used   map[fleet.PoolID]ioUse // reserved in each pool
 	vms    map[fleet.VMID]*vmAt
-	spread map[string][]fleet.VMID // members by group, sorted
+	on     map[fleet.ModuleID]fleet.HostID // where each I/O module is attached
+	spread map[string][]fleet.VMID         // members by group, sorted
 	affine map[string][]fleet.VMID
 }
 
+// ioUse is what disks have reserved in a pool.
+type ioUse struct {
+	iops fleet.IOPS
+	rate fleet.MBps
+}
+
 type hostAt struct {
-	host   *fleet.Host
+	host   *fleet.Host // its NICs and pools as the modules attached now make them
 	facts  policy.HostFacts
 	cpu    fleet.MilliCPU
 	memory fleet.Bytes
-	queued map[fleet.VMID]QueueNeed
+	vms    map[fleet.VMID]bool
+	queued map[fleet.VMID][]QueueNeed
 }
 
 type vmAt struct {
 	vm    *fleet.VM
 	need  policy.Requirement
+	nics  []QueueNeed
 	at    fleet.Placement
 	moved int    // steps of this VM so far
 	flat  []bool // disks that moved: a copy has no backing chain
@@ -38,6 +48,9 @@ type vmAt struct {
 
 // maxTotal bounds the sum of any resource over the fleet, so that no sum in a step overflows.
 const maxTotal = math.MaxInt64 / 4
+
+// maxDiskRate bounds what one disk reserves of a pool.
+const maxDiskRate = 1 << 40
 
 // newWorld refuses a problem that cannot be reasoned about: an invalid snapshot, facts that are missing, amounts
 // whose sum overflows.
@@ -52,6 +65,10 @@ func newWorld(p *policy.Problem) (*world, error) {
 	w := &world{
 		p: p, hosts: make(map[fleet.HostID]*hostAt, len(s.Hosts)), free: make(map[fleet.PoolID]fleet.Bytes, len(s.Pools)),
 		vms: make(map[fleet.VMID]*vmAt, len(s.VMs)), spread: map[string][]fleet.VMID{}, affine: map[string][]fleet.VMID{},
+		used: make(map[fleet.PoolID]ioUse, len(s.Pools)), on: make(map[fleet.ModuleID]fleet.HostID, len(s.Modules)),
+	}
+	for i := range s.Modules {
+		w.on[s.Modules[i].ID] = s.Modules[i].Host
 	}
 	for i := range s.Hosts {
 		h := &s.Hosts[i]
@@ -59,7 +76,7 @@ func newWorld(p *policy.Problem) (*world, error) {
 		if !ok {
 			return nil, fmt.Errorf("host %s: the problem has no facts of it", h.ID)
 		}
-		w.hosts[h.ID] = &hostAt{host: h, facts: facts, queued: map[fleet.VMID]QueueNeed{}}
+		w.hosts[h.ID] = &hostAt{host: h, facts: facts, queued: map[fleet.VMID][]QueueNeed{}, vms: map[fleet.VMID]bool{}}
 	}
 	for i := range s.Pools {
 		if _, ok := p.Pools[s.Pools[i].ID]; !ok {
@@ -71,7 +88,7 @@ func newWorld(p *policy.Problem) (*world, error) {
 }
 
 func (w *world) addVMs() error {
-	var total [3]int64
+	var total [5]int64
 	s := w.p.Snapshot
 	backing := make([]vmAt, len(s.VMs))
 	for i := range s.VMs {
@@ -86,15 +103,24 @@ func (w *world) addVMs() error {
 				return fmt.Errorf("vm %s: its disks are too large to count", v.ID)
 			}
 		}
-		for j, n := range []int64{int64(v.CPU), int64(v.Memory), used} {
+		iops, rate := int64(0), int64(0)
+		for j, d := range need.Disks {
+			if iops, rate = iops+int64(d.IOPS), rate+int64(d.Throughput); d.IOPS < 0 || d.Throughput < 0 || max(d.IOPS, fleet.IOPS(d.Throughput)) > maxDiskRate {
+				return fmt.Errorf("vm %s: disk %s reserves %d IOPS and %d MB/s, expected 0 to %d", v.ID, v.Disks[j].ID, d.IOPS, d.Throughput, int64(maxDiskRate))
+			}
+		}
+		for j, n := range []int64{int64(v.CPU), int64(v.Memory), used, iops, rate} {
 			if n > maxTotal || total[j]+n > maxTotal {
 				return fmt.Errorf("vm %s: the sum over the fleet is too large to count", v.ID)
 			}
 			total[j] += n
 		}
-		backing[i] = vmAt{vm: v, need: need, at: v.Place(), flat: make([]bool, len(v.Disks))}
+		backing[i] = vmAt{vm: v, need: need, nics: NICNeeds(v, &need), at: v.Place(), flat: make([]bool, len(v.Disks))}
 		w.vms[v.ID] = &backing[i]
 		w.enter(&backing[i], v.Host)
+		for j, d := range need.Disks {
+			w.reserve(v.Disks[j].Pool, d)
+		}
 		if g := need.SpreadGroup; g != "" {
 			w.spread[g] = append(w.spread[g], v.ID)
 		}
@@ -109,9 +135,33 @@ func (w *world) enter(v *vmAt, host fleet.HostID) {
 	h := w.hosts[host]
 	h.cpu += v.vm.CPU
 	h.memory += v.vm.Memory
-	if v.need.Queues > 0 {
-		h.queued[v.vm.ID] = QueueNeed{Class: v.need.NICClass, Queues: v.need.Queues}
+	h.vms[v.vm.ID] = true
+	if len(v.nics) > 0 {
+		h.queued[v.vm.ID] = v.nics
 	}
+}
+
+// reserve enters what a disk reserves in a pool, release takes it back.
+func (w *world) reserve(p fleet.PoolID, d policy.DiskRequirement) {
+	u := w.used[p]
+	w.used[p] = ioUse{u.iops + d.IOPS, u.rate + d.Throughput}
+}
+
+func (w *world) release(p fleet.PoolID, d policy.DiskRequirement) {
+	u := w.used[p]
+	w.used[p] = ioUse{u.iops - d.IOPS, u.rate - d.Throughput}
+}
+
+// ioRefusal is the constraint by which the pool p cannot promise more beside what it has promised; "" when it can.
+func (w *world) ioRefusal(p fleet.PoolID, more ioUse) string {
+	pool, u := w.p.Snapshot.Pool(p), w.used[p]
+	switch {
+	case pool.IOPS > 0 && more.iops > 0 && u.iops+more.iops > pool.IOPS:
+		return ConstraintPoolIOPS
+	case pool.Throughput > 0 && more.rate > 0 && u.rate+more.rate > pool.Throughput:
+		return ConstraintPoolThroughput
+	}
+	return ""
 }
 
 func (w *world) leave(v *vmAt, host fleet.HostID) {
@@ -119,6 +169,7 @@ func (w *world) leave(v *vmAt, host fleet.HostID) {
 	h.cpu -= v.vm.CPU
 	h.memory -= v.vm.Memory
 	delete(h.queued, v.vm.ID)
+	delete(h.vms, v.vm.ID)
 }
 
 // move makes a step whose hosts and pools exist, legal or not.
@@ -133,6 +184,8 @@ func (w *world) move(v *vmAt, to fleet.Placement) {
 			w.free[pool] -= d.Used
 			w.free[from] = min(w.free[from]+Freed(d, v.flat[i]), w.p.Snapshot.Pool(from).Capacity)
 			v.flat[i] = true
+			w.release(from, v.need.Disks[i])
+			w.reserve(pool, v.need.Disks[i])
 		}
 	}
 	v.at = to.Clone()
@@ -152,21 +205,24 @@ func (h *hostAt) hasClass(c fleet.NICClass) bool {
 	return c <= 0 || slices.ContainsFunc(h.host.NICs, func(n fleet.NIC) bool { return h.class(&n) >= c })
 }
 
-// packs says whether the queues of all VMs on h, and more, can be reserved.
-func (h *hostAt) packs(more ...QueueNeed) bool {
+// packs says whether what all VMs on h, and more, reserve on NICs can be given.
+func (h *hostAt) packs(more ...QueueNeed) bool { return h.nicRefusal(more...) == "" }
+
+// nicRefusal is the constraint by which it cannot; "" when it can.
+func (h *hostAt) nicRefusal(more ...QueueNeed) string {
 	needs := slices.Clone(more)
 	for _, n := range h.queued {
-		needs = append(needs, n)
+		needs = append(needs, n...)
 	}
 	if len(needs) == 0 {
-		return true
+		return ""
 	}
 	rooms := make([]QueueRoom, 0, len(h.host.NICs))
 	for i := range h.host.NICs {
 		n := &h.host.NICs[i]
-		rooms = append(rooms, QueueRoom{Class: h.class(n), Free: n.Queues})
+		rooms = append(rooms, QueueRoom{Class: h.class(n), Free: n.Queues, Rate: n.Guarantee})
 	}
-	return PackQueues(rooms, needs)
+	return NICRefusal(rooms, needs)
 }
 
 // conflict says whether u and v, of one spread group, would sit in one failure domain if v were on host.
