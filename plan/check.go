@@ -137,6 +137,10 @@ func (c *checker) steps(steps []Step) {
 // step checks one step and makes it, so that the next is checked in the state that this one leaves; a step
 // that cannot be made because it names what there is not is left out.
 func (c *checker) step(st *Step) {
+	if st.Attach != nil {
+		c.attach(st)
+		return
+	}
 	v := c.w.vms[st.Move.VM.ID]
 	if v == nil {
 		c.say(ConstraintPlace, "there is no such VM")

@@ -112,10 +112,13 @@ func encodeStruct(b *bytes.Buffer, v reflect.Value, indent string) error {
 	b.WriteString("{")
 	in := indent + "  "
 	for i := range v.NumField() {
-		if i > 0 {
+		name, options, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		if options == "omitempty" && v.Field(i).IsZero() {
+			continue
+		}
+		if i > 0 { // the first field of every struct here is there always
 			b.WriteByte(',')
 		}
-		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
 		fmt.Fprintf(b, "\n%s%q: ", in, name)
 		if err := encodeValue(b, v.Field(i), in); err != nil {
 			return fmt.Errorf("%s: %w", name, err)

@@ -86,6 +86,7 @@ type Summary struct {
 	VMs         int         `json:"vms"`
 	Right       int         `json:"right"` // already where their label asks
 	Moves       int         `json:"moves"`
+	Modules     int         `json:"modules,omitempty"` // I/O modules that move
 	Unplaced    int         `json:"unplaced"`
 	Held        int         `json:"held"`
 	Bytes       fleet.Bytes `json:"bytes"`

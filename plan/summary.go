@@ -20,6 +20,17 @@ func Summarize(problem *policy.Problem, p *Plan) (Summary, error) {
 	touched := make(map[fleet.VMID]bool, len(p.Steps)+len(p.Unplaced)+len(p.Held))
 	for i := range p.Steps {
 		st := &p.Steps[i]
+		if a := st.Attach; a != nil {
+			m := problem.Snapshot.Module(a.Module.ID)
+			if m == nil || w.hosts[a.To] == nil {
+				return Summary{}, fmt.Errorf("summarize plan: step %d names what there is not", i+1)
+			}
+			s.Moves--
+			s.Modules++
+			s.CostOfMoves += ModuleCost(problem.Weights)
+			w.attach(m, a.To)
+			continue
+		}
 		v := w.vms[st.Move.VM.ID]
 		if v == nil || w.unknown(v, st.Move.To) != "" {
 			return Summary{}, fmt.Errorf("summarize plan: step %d names what there is not", i+1)
