@@ -3,6 +3,7 @@ package replay
 import (
 	"bufio"
 	"cmp"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -21,10 +22,11 @@ const (
 	MaxLine = 1024
 	// MaxSeconds bounds every time and lifetime: ten years.
 	MaxSeconds = 10 * 365 * 86_400
-	maxCPU     = 4096       // threads
-	maxMemory  = 64 << 20   // MiB
-	maxDisk    = 1 << 20    // GiB
-	maxName    = 128        // bytes of an id, a level or a group
+	maxCPU     = 4096     // threads
+	maxMemory  = 64 << 20 // MiB
+	maxDisk    = 1 << 20  // GiB
+	maxName    = 128      // bytes of an id, a level or a group
+	maxLines   = 2 * MaxArrivals
 	defDisk    = 20         // GiB, where a form has none
 	never      = Second(-1) // the life of what stays
 	header     = "vm,at,life,cpu,memory_mib,disk_gib,level,spread,affinity"
@@ -51,7 +53,8 @@ type Arrival struct {
 // Trace is arrivals in the order of their times.
 type Trace struct{ Arrivals []Arrival }
 
-// Read reads a trace in one of two forms, told apart by the header line. Lines that begin with # are comments.
+// Read reads a trace, plain or gzip, in one of two forms, told apart by the header line. Lines that begin with # are
+// comments.
 //
 //	vm,at,life,cpu,memory_mib,disk_gib,level,spread,affinity
 //	vmid,cpu,mem,at,lt
@@ -60,11 +63,17 @@ type Trace struct{ Arrivals []Arrival }
 // be empty. The second is that of Huawei's public traces: mem in GiB, at and lt in seconds with a fraction, which is cut
 // off. Arrivals have to be sorted by time, and no id may come twice. The error names the line.
 func Read(r io.Reader) (*Trace, error) {
-	in := bufio.NewScanner(r)
-	in.Buffer(make([]byte, 0, 4096), MaxLine)
+	plain, err := unzip(r)
+	if err != nil {
+		return nil, fmt.Errorf("read trace: %w", err)
+	}
+	in := bufio.NewScanner(plain)
+	in.Buffer(make([]byte, 0, MaxLine+1), MaxLine+1)
 	p := &parser{seen: map[string]bool{}}
 	for in.Scan() {
-		p.line++
+		if p.line++; p.line > maxLines {
+			return nil, fmt.Errorf("read trace: more than %d lines", maxLines)
+		}
 		if err := p.read(strings.TrimSuffix(in.Text(), "\r")); err != nil {
 			return nil, fmt.Errorf("read trace: line %d: %w", p.line, err)
 		}
@@ -79,6 +88,15 @@ func Read(r io.Reader) (*Trace, error) {
 		return nil, errors.New("read trace: there is no header, expected " + header + " or " + huawei)
 	}
 	return &p.trace, nil
+}
+
+// unzip is what r says, unpacked where it is gzip.
+func unzip(r io.Reader) (io.Reader, error) {
+	b := bufio.NewReader(r)
+	if magic, err := b.Peek(2); err != nil || magic[0] != 0x1f || magic[1] != 0x8b {
+		return b, nil //nolint:nilerr // what is too short for gzip is a text, and its own fault
+	}
+	return gzip.NewReader(b)
 }
 
 type parser struct {
