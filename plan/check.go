@@ -69,6 +69,7 @@ func CheckSteps(problem *policy.Problem, steps []Step) []Violation {
 
 type checker struct {
 	w   *world
+	res *Reserve // nil: nothing is protected
 	own bool       // w is of the very snapshot that the plan was made from: all has to be as in it
 	at  int        // number of the step being checked
 	vm  fleet.VMID // of that step
@@ -106,9 +107,11 @@ func (c *checker) identity(p *Plan) {
 // while it moves.
 func (c *checker) steps(steps []Step) {
 	c.numbers(steps)
+	c.keepReserve()
 	before := map[string]int{}
 	for _, wave := range Waves(steps) {
 		c.wave(wave)
+		moves := c.reserve(wave)
 		for i := range wave {
 			st := &wave[i]
 			c.at, c.vm = st.N, st.Move.VM.ID
@@ -120,6 +123,7 @@ func (c *checker) steps(steps []Step) {
 			}
 			c.step(st)
 		}
+		c.settled(moves)
 	}
 	c.at, c.vm = 0, ""
 	groups := make([]string, 0, len(before))

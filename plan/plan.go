@@ -100,6 +100,8 @@ type Summary struct {
 	GapPercent   float64 `json:"gapPercent"`
 	BrokenBefore int     `json:"brokenBefore"` // VMs with a broken hard constraint
 	BrokenAfter  int     `json:"brokenAfter"`
+	// Reserve is zero where nothing is protected.
+	Reserve ReserveSummary `json:"reserve,omitzero"`
 }
 
 // File is what berth plan make writes: a plan with all that it was made from.

@@ -17,6 +17,9 @@ func Summarize(problem *policy.Problem, p *Plan) (Summary, error) {
 	s := Summary{VMs: len(w.vms), Moves: len(p.Steps), Unplaced: len(p.Unplaced), Held: len(p.Held)}
 	s.Before, s.BrokenBefore = w.cost(), w.broken()
 	s.CostBefore = s.Before.Total()
+	if Protects(problem) {
+		s.Reserve.Failures, s.Reserve.SurvivedBefore, _ = w.reserveCount()
+	}
 	touched := make(map[fleet.VMID]bool, len(p.Steps)+len(p.Unplaced)+len(p.Held))
 	for i := range p.Steps {
 		st := &p.Steps[i]
@@ -49,6 +52,9 @@ func Summarize(problem *policy.Problem, p *Plan) (Summary, error) {
 		touched[h.VM] = true
 	}
 	s.After, s.BrokenAfter = w.cost(), w.broken()
+	if Protects(problem) {
+		_, s.Reserve.SurvivedAfter, s.Reserve.Unprotected = w.reserveCount()
+	}
 	s.CostAfter = s.After.Total()
 	s.Bound = p.Summary.Bound
 	s.GapPercent = GapPercent(s.Cost(), s.Bound)

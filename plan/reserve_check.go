@@ -1,0 +1,227 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/policy"
+)
+
+// keepReserve starts to watch over the failures that are survived now.
+func (c *checker) keepReserve() {
+	if !Protects(c.w.p) {
+		return
+	}
+	var err error
+	if c.res, err = newReserve(c.w); err != nil {
+		c.say(ConstraintProblem, "%v", err)
+	}
+}
+
+// held is a step as the reserve knows it.
+type held struct {
+	vm, from, to int
+	at           fleet.Placement // of the VM's disks afterwards
+}
+
+// reserve checks that no step of the wave breaks a failure that was survived before the plan, with all steps of the wave
+// under way; one that mends a VM may. It gives what settled needs when they are done.
+func (c *checker) reserve(wave []Step) []held {
+	if c.res == nil {
+		return nil
+	}
+	var moves []held
+	for i := range wave {
+		st := &wave[i]
+		v := c.w.vms[st.Move.VM.ID]
+		if st.Attach != nil || v == nil || c.w.unknown(v, st.Move.To) != "" {
+			continue
+		}
+		m := held{vm: c.res.VM(v.vm.ID), from: c.res.Host(v.at.Host), to: c.res.Host(st.Move.To.Host), at: st.Move.To}
+		c.res.Enter(m.vm, m.to, m.at)
+		moves = append(moves, m)
+		c.at, c.vm = st.N, v.vm.ID
+		if c.res.Broke() && !c.w.wrong(v) {
+			c.say(ConstraintReserve, "%s", c.res.Faults())
+		}
+		c.res.Mark()
+	}
+	c.at, c.vm = 0, ""
+	return moves
+}
+
+// settled ends the steps of a wave.
+func (c *checker) settled(moves []held) {
+	for _, m := range moves {
+		from := m.from
+		if m.from == m.to {
+			from = -1 // its disks alone are elsewhere now
+		}
+		c.res.Leave(m.vm, from, m.at)
+		c.res.Mark()
+	}
+}
+
+// wrong says whether v has no legal place where it is: by itself, as its host has promised too much, or as it shares a failure domain.
+func (w *world) wrong(v *vmAt) bool {
+	h := w.hosts[v.at.Host]
+	if w.brokenAlone(v) || h.cpu > h.facts.CPU || h.memory > h.facts.Memory || !h.packs() {
+		return true
+	}
+	if g := v.need.AffinityGroup; g != "" && w.parts(w.affine[g]) > 1 {
+		return true
+	}
+	return slices.ContainsFunc(w.spread[v.need.SpreadGroup], func(id fleet.VMID) bool {
+		u := w.vms[id]
+		return u != v && w.conflict(u, v, v.at.Host)
+	})
+}
+
+// VM and Host are the indexes by which the reserve knows a VM and a host, -1 for none.
+func (r *Reserve) VM(id fleet.VMID) int {
+	s := r.w.p.Snapshot
+	i, ok := slices.BinarySearchFunc(s.VMs, id, func(v fleet.VM, id fleet.VMID) int { return cmp.Compare(v.ID, id) })
+	if !ok {
+		return -1
+	}
+	return i
+}
+
+// Host is the index of a host, as VM of a VM.
+func (r *Reserve) Host(id fleet.HostID) int {
+	s := r.w.p.Snapshot
+	i, ok := slices.BinarySearchFunc(s.Hosts, id, func(h fleet.Host, id fleet.HostID) int { return cmp.Compare(h.ID, id) })
+	if !ok {
+		return -1
+	}
+	return i
+}
+
+// Faults names the failures that broke since the last Mark and whom they would leave without a place.
+func (r *Reserve) Faults() string {
+	var out []string
+	for _, k := range r.failed {
+		if f := &r.cases[k]; !f.survived {
+			out = append(out, fmt.Sprintf("the loss of %s would leave %s without a place", f.text(), r.names(f.unsaved)))
+		}
+	}
+	const most = 3
+	if len(out) > most {
+		out = append(out[:most], fmt.Sprintf("%d more", len(out)-most))
+	}
+	return strings.Join(out, "; ")
+}
+
+func (f *failure) text() string { return string(f.Loss) + " " + f.name }
+
+func (r *Reserve) names(vms []int32) string {
+	ids := r.ids(vms)
+	const most = 3
+	if len(ids) > most {
+		return fmt.Sprintf("%s and %d more", join(ids[:most]), len(ids)-most)
+	}
+	return join(ids)
+}
+
+func (r *Reserve) ids(vms []int32) []fleet.VMID {
+	out := make([]fleet.VMID, len(vms))
+	for i, v := range vms {
+		out[i] = r.vms[v].at.vm.ID
+	}
+	slices.Sort(out)
+	return out
+}
+
+func join(ids []fleet.VMID) string {
+	var b strings.Builder
+	for i, id := range ids {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(string(id))
+	}
+	return b.String()
+}
+
+// ReserveSummary counts the failures that the policy's reserve names.
+type ReserveSummary struct {
+	Failures       int `json:"failures"`
+	SurvivedBefore int `json:"survivedBefore"`
+	SurvivedAfter  int `json:"survivedAfter"`
+	// Unprotected VMs, after the plan, have no host to go to in some failure however empty the others are: a disk is on a
+	// local pool, say.
+	Unprotected int `json:"unprotected"`
+}
+
+// Failure is one case of what the policy's reserve names.
+type Failure struct {
+	Loss     policy.Loss `json:"loss"`
+	Name     string      `json:"name"` // of the host, the chassis or the module
+	Survived bool        `json:"survived"`
+	// Unsaved VMs find no room elsewhere. Unprotected ones could go nowhere were every host empty, with the reason.
+	Unsaved     []fleet.VMID  `json:"unsaved"`
+	Unprotected []Unprotected `json:"unprotected"`
+}
+
+// Unprotected is a VM that no reserve can help, and why.
+type Unprotected struct {
+	VM     fleet.VMID `json:"vm"`
+	Reason string     `json:"reason"`
+}
+
+// Survival tells for p's snapshot, as it is, which failures are survived: by host, chassis and module. Nothing protected
+// gives nothing. The error says what is wrong with p.
+func Survival(p *policy.Problem) ([]Failure, error) {
+	r, err := NewReserve(p)
+	if r == nil || err != nil {
+		return nil, err
+	}
+	return r.Failures(), nil
+}
+
+// Failures tells which failures are survived in the present state.
+func (r *Reserve) Failures() []Failure {
+	out := make([]Failure, len(r.cases))
+	for k := range r.cases {
+		f := &r.cases[k]
+		out[k] = Failure{Loss: f.Loss, Name: f.name, Survived: f.survived, Unsaved: r.ids(f.unsaved), Unprotected: []Unprotected{}}
+		stuck := slices.Clone(f.stuck)
+		slices.Sort(stuck)
+		for _, v := range stuck {
+			out[k].Unprotected = append(out[k].Unprotected, Unprotected{r.vms[v].at.vm.ID, r.whyStuck(f, v)})
+		}
+	}
+	return out
+}
+
+// whyStuck says why no other host could take v in the failure f were it empty.
+func (r *Reserve) whyStuck(f *failure, v int32) string {
+	vm := &r.vms[v]
+	for i, d := range vm.at.at.Disks {
+		if !slices.ContainsFunc(r.reach[d.Pool], func(h int32) bool { return !slices.Contains(f.hosts, h) }) {
+			return fmt.Sprintf("not protected: its disk %s is on %s, which no other host reaches", vm.at.vm.Disks[i].ID, d.Pool)
+		}
+	}
+	return "not protected: no other host that reaches its disks meets its needs"
+}
+
+// reserveCount counts the failures that are survived, and the VMs that no reserve can help.
+func (w *world) reserveCount() (all, survived, unprotected int) {
+	r, err := newReserve(w)
+	if err != nil {
+		return 0, 0, 0
+	}
+	stuck := map[int32]bool{}
+	for k := range r.cases {
+		if r.cases[k].survived {
+			survived++
+		}
+		for _, v := range r.cases[k].stuck {
+			stuck[v] = true
+		}
+	}
+	return len(r.cases), survived, len(stuck)
+}
