@@ -50,6 +50,12 @@ func (s *state) fault(i vmIx) string {
 	case "":
 	case plan.ConstraintMaintenance:
 		return fmt.Sprintf("host %s is in maintenance", h.snap.ID)
+	case plan.ConstraintHypervisor:
+		return fmt.Sprintf("needs a hypervisor of %v (%s): %s is %s", v.need.Hypervisors, s.label(v), h.snap.ID, h.snap.Hypervisor)
+	case plan.ConstraintGuest:
+		return fmt.Sprintf("%s does not run guests of type %s", h.snap.ID, v.snap.Guest)
+	case plan.ConstraintCPUModel:
+		return fmt.Sprintf("%s lacks the processor baseline %s", h.snap.ID, v.snap.CPUBaseline)
 	case plan.ConstraintServerTier:
 		return fmt.Sprintf("needs server tier %s (%s): %s is %s", s.p.ServerTier(max(v.need.Server, 0)), s.label(v), h.snap.ID, s.p.ServerTier(h.facts.Tier))
 	case plan.ConstraintSecurity:
@@ -144,9 +150,25 @@ func (s *state) overfullText(h hostIx, c string) string {
 		return fmt.Sprintf("%s has promised %s of %s CPU", host.snap.ID, host.cpu, host.facts.CPU)
 	case plan.ConstraintMemory:
 		return fmt.Sprintf("%s has promised %s of %s memory", host.snap.ID, fleet.FormatBytes(host.memory), fleet.FormatBytes(host.facts.Memory))
+	case plan.ConstraintNICRate:
+		return fmt.Sprintf("%s has NICs that promise too little bandwidth for all its VMs", host.snap.ID)
 	default:
 		return fmt.Sprintf("%s has too few NIC queues for all its VMs", host.snap.ID)
 	}
+}
+
+func (s *state) whyOverpromised(p poolIx, c string) func(vmIx, place) string {
+	text := s.overpromisedText(p, c)
+	return func(vmIx, place) string { return text }
+}
+
+func (s *state) overpromisedText(p poolIx, c string) string {
+	unit := "operations a second"
+	if c == plan.ConstraintPoolThroughput {
+		unit = "MB/s"
+	}
+	pool := &s.pools[p]
+	return fmt.Sprintf("%s has promised %d of %d %s", pool.snap.ID, promised(c, pool.io), offered(c, pool.snap), unit)
 }
 
 // whySpread names the other VM of the group that is too near.
@@ -169,9 +191,8 @@ func (s *state) whySpread(i vmIx, _ place) string {
 	return "spread group " + v.need.SpreadGroup + " is to be apart"
 }
 
-// whyWaste says what is spent on a VM above its need.
-func (s *state) whyWaste(i vmIx, p place) string {
-	v := &s.vms[i]
+// overNeed says where v is above its need.
+func (s *state) overNeed(v *vmState) []string {
 	var over []string
 	if t := s.hosts[v.host].facts.Tier; t > max(v.need.Server, 0) {
 		over = append(over, fmt.Sprintf("%s is %s, it needs only %s", s.hosts[v.host].snap.ID, s.p.ServerTier(t), s.p.ServerTier(max(v.need.Server, 0))))
@@ -182,6 +203,13 @@ func (s *state) whyWaste(i vmIx, p place) string {
 				s.p.PoolTier(max(v.need.Disks[n].Tier, 0))))
 		}
 	}
+	return over
+}
+
+// whyWaste says what is spent on a VM above its need.
+func (s *state) whyWaste(i vmIx, p place) string {
+	v := &s.vms[i]
+	over := s.overNeed(v)
 	if len(over) == 0 {
 		return s.whyWrong(i, p)
 	}

@@ -12,6 +12,7 @@ func (x *search) repair() bool {
 		before := x.version
 		x.repairUnits()
 		x.relieveHosts()
+		x.relievePools()
 		x.partSpreads()
 		if x.version == before {
 			break
@@ -49,7 +50,7 @@ func (x *search) mend(ui unitIx) bool {
 	if p, ok := x.find(u, anywhere, x.opts.Seed); ok {
 		return x.commit(u, p, x.whyWrong)
 	}
-	if x.eject(u, none, x.whyWrong) {
+	if x.makeRoom(u, none, x.whyWrong) {
 		return true
 	}
 	x.failed[ui] = x.version
@@ -88,6 +89,10 @@ const maxFreed = 64
 func (s *state) freed(mark int) []hostIx {
 	var hosts []hostIx
 	for _, m := range s.log[mark:] {
+		if m.attach != nil {
+			hosts = append(hosts, m.to)
+			continue
+		}
 		hosts = append(hosts, m.from)
 		for j, p := range m.was {
 			if p != m.is[j] {
@@ -106,7 +111,7 @@ func (x *search) relieveHosts() {
 		h := hostIx(i) // fewer hosts than 2^31
 		for c := x.overfull(h); c != "" && !x.over(); c = x.overfull(h) {
 			why := x.whyOverfull(h, c)
-			if !x.moveOne(x.unitsOn(h, c), why) {
+			if !x.moveOne(x.unitsOn(h, c), why) && !x.relieveByModule(h, c) {
 				break
 			}
 		}
@@ -148,7 +153,7 @@ func (x *search) moveOne(list []unitIx, why func(vmIx, place) string) bool {
 	}
 	for _, ui := range list {
 		if u := &x.units[ui]; x.stuck[ui] != x.version {
-			if x.eject(u, x.vms[u.vms[0]].host, why) {
+			if x.makeRoom(u, x.vms[u.vms[0]].host, why) {
 				return true
 			}
 			x.stuck[ui] = x.version
@@ -213,6 +218,9 @@ func (x *search) improveUnit(w waster) {
 	}
 	// A VM without memory or CPU of its own fits a host that has promised too much already, and counts as wrong there.
 	if h := &x.hosts[p.host]; p.host != x.vms[u.vms[0]].host && (h.freeCPU() < 0 || h.freeMemory() < 0) {
+		return
+	}
+	if x.pricesHosts() && !x.pays(u, w.cost-p.cost, p) {
 		return
 	}
 	x.commit(u, p, x.whyWaste)

@@ -16,6 +16,12 @@ type Options struct {
 	// Stop, when not nil, is asked now and then; once it says true the plan found so far is returned. A
 	// plan cut short by a clock is still legal but no longer the same on every run.
 	Stop func() bool
+	// Effort multiplies the steps of each run of the local search that follows repair; 0 is 1, a negative one leaves it
+	// out. Solving a plan's result again moves nothing as long as the effort is the same.
+	Effort int
+	// Progress, when not nil, is told the cost, moves included, each time that the plan so far is legal and has
+	// changed: first after repair, then after each run of the local search that found something.
+	Progress func(cost int64)
 }
 
 // maxPasses bounds how often repair and improvement follow each other. Each pass but the last mends a VM or
@@ -30,6 +36,7 @@ func Solve(p *policy.Problem, opts Options) (*plan.Plan, error) {
 		return nil, err
 	}
 	x := newSearch(s, opts)
+	bound := s.lowerBound()
 	x.run()
 	s.compact()
 	s.order()
@@ -37,6 +44,7 @@ func Solve(p *policy.Problem, opts Options) (*plan.Plan, error) {
 		Version: plan.Version, SnapshotID: p.Snapshot.Digest(), PolicyID: p.PolicyID,
 		Steps: s.steps(), Unplaced: x.unplaced(), Held: s.held(), Unordered: []plan.Unordered{},
 	}
+	out.Summary.Bound = bound
 	if out.Summary, err = plan.Summarize(p, out); err != nil {
 		return nil, fmt.Errorf("solve problem: %w", err)
 	}
@@ -57,20 +65,21 @@ type search struct {
 	stuck   map[unitIx]int
 	refused []shape // of units that found no place while room is made for one
 	stopped bool    // by MaxSteps or Stop
+	prices  plan.Prices
 }
 
 func newSearch(s *state, opts Options) *search {
 	if opts.MaxSteps <= 0 || opts.MaxSteps > plan.MaxSteps {
 		opts.MaxSteps = plan.MaxSteps
 	}
-	return &search{state: s, opts: opts, version: 1, failed: map[unitIx]int{}, stuck: map[unitIx]int{}}
+	return &search{state: s, opts: opts, version: 1, failed: map[unitIx]int{}, stuck: map[unitIx]int{}, prices: plan.NewPrices(s.p)}
 }
 
 func (x *search) run() {
 	for range maxPasses {
 		repaired := x.repair()
 		improved := x.improve()
-		if x.stopped || !repaired && !improved && !x.takeBack() {
+		if x.stopped || !repaired && !improved && !x.takeBack() && !x.rearranged() {
 			return
 		}
 	}

@@ -1,0 +1,245 @@
+package solver
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/plan"
+	"github.com/berth-project/berth/plan/model"
+)
+
+// Bounds of one run of the local search, in steps: so many for each VM of the model, within these limits. A fleet that is
+// solved again gets as many, so that a run that found nothing finds nothing again.
+const (
+	stepsPerVM   = 400
+	minImprove   = 1_000
+	maxImprove   = 4_000_000
+	damping      = 1000 // a run counts when it saves more than this fraction of the cost
+	maxPolishing = 8    // passes over the VMs of a run
+)
+
+// rearranged runs the local search and reports progress. It says whether that moved anything.
+func (x *search) rearranged() bool {
+	x.progress()
+	return x.rearrange()
+}
+
+// progress tells the cost so far.
+func (x *search) progress() {
+	if x.opts.Progress == nil {
+		return
+	}
+	m := x.prices
+	var soft points
+	var parts int64
+	for i := range x.vms {
+		v := &x.vms[i]
+		soft += x.softCost(v, v.host, v.disks)
+	}
+	for n := range x.log {
+		soft += x.moveCost(&x.log[n])
+	}
+	for h := range x.hosts {
+		parts += x.hostParts(m, hostIx(h), x.load(m, hostIx(h))) // fewer hosts than 2^31
+	}
+	x.opts.Progress(int64(soft) + m.Points(parts))
+}
+
+// pricesHosts says whether hosts cost anything by what is on them.
+func (s *state) pricesHosts() bool {
+	w := &s.p.Weights
+	return w.Overload > 0 || w.Stranded > 0 || w.HostOn > 0
+}
+
+// pays says whether u saves anything by going to p, where saved is what it saves by itself.
+func (x *search) pays(u *unit, saved points, p place) bool {
+	m := x.prices
+	hosts := append(x.ownHosts(u), p.host)
+	slices.Sort(hosts)
+	hosts = slices.Compact(hosts)
+	sum := func() int64 {
+		var c int64
+		for _, h := range hosts {
+			c += x.hostParts(m, h, x.load(m, h))
+		}
+		return c
+	}
+	before, mark := sum(), len(x.log)
+	x.shiftUnit(u, p)
+	after := sum()
+	x.undo(mark)
+	return int64(saved)*m.Scale()+before-after > 0
+}
+
+// boundWork bounds the effort that goes into the lower bound: for each VM, host and resource, and in all.
+const (
+	boundRounds = 100
+	boundWork   = 200_000_000
+)
+
+// lowerBound is what every plan for the state costs at least, moves included, in points; 0 where the fleet is too large
+// for the model to tell.
+func (s *state) lowerBound() int64 {
+	c, err := (&compiler{s: s, loose: true}).build()
+	if err != nil {
+		return 0
+	}
+	work := min(int64(len(c.items))*int64(len(s.hosts))*boundRounds, boundWork)
+	b, _ := model.BoundWithin(c.p, work)
+	return max((b+c.scale-1)/c.scale, 0)
+}
+
+// rearrange looks for a cheaper fleet with the local search, and goes there as far as legal moves lead and as far as it
+// pays: a set of moves that saves less than it costs is left out. A run that saves less than a thousandth of the whole
+// cost changes nothing, so that plans settle instead of following the last point for ever. It says whether it moved
+// anything.
+func (x *search) rearrange() bool {
+	if x.opts.Effort < 0 || x.over() {
+		return false
+	}
+	c, err := compile(x.state)
+	if err != nil {
+		return false // too large for the model: what repair and waste have found is the plan
+	}
+	l := newLedger(c.p)
+	if !l.promising() {
+		return false
+	}
+	steps := min(max(int64(len(c.items))*stepsPerVM, minImprove), maxImprove) * int64(max(x.opts.Effort, 1))
+	to, err := climb(c.p, x.opts.Seed, steps, x.opts.Stop)
+	if err != nil || x.over() && to == nil {
+		return false
+	}
+	l.load(to)
+	l.polish()
+	sets := l.sets()
+	least := (l.startCost()+damping-1)/damping + 1
+	if gainOf(sets) < least {
+		return false
+	}
+	start, from := len(x.log), x.version
+	saved := int64(0)
+	for _, set := range sets {
+		saved += x.carryOut(c, l, set)
+		if x.stopped {
+			break
+		}
+	}
+	if saved < least && !x.stopped {
+		x.undo(start)
+		x.version = from
+		return false
+	}
+	return len(x.log) > start
+}
+
+// carryOut makes the moves of one set and gives what they saved, in parts of a point; nothing when it does not pay.
+func (x *search) carryOut(c *compiler, l *ledger, set moveSet) int64 {
+	if set.gain <= 0 {
+		return 0
+	}
+	targets := make([]target, 0, len(set.vms))
+	for _, n := range set.vms {
+		to := place{host: hostIx(l.host[n])}
+		for _, p := range l.pools[n] {
+			to.disks = append(to.disks, poolIx(p))
+		}
+		targets = append(targets, target{c.items[n].unit, to})
+	}
+	start := len(x.log)
+	x.sequence(targets, x.whySet(len(set.vms), set.gain/c.scale))
+	saved := x.savedSince(c, start)
+	if saved <= 0 {
+		x.undo(start)
+		x.version++
+		return 0
+	}
+	return saved
+}
+
+// whySet is the reason of moves that pay together.
+func (x *search) whySet(n int, points int64) func(vmIx, place) string {
+	tail := fmt.Sprintf("saves %d points, the move included", points)
+	if n > 1 {
+		tail = fmt.Sprintf("one of %d moves that save %d points together, the moves included", n, points)
+	}
+	return func(i vmIx, _ place) string {
+		v := &x.vms[i]
+		over := x.overNeed(v)
+		if over == nil && v.unit != none && len(x.units[v.unit].vms) > 1 {
+			over = []string{"stays with its affinity group " + v.need.AffinityGroup}
+		}
+		if over == nil {
+			return tail
+		}
+		return strings.Join(over, ", ") + ": " + tail
+	}
+}
+
+// savedSince is what the moves of the log since mark saved, in parts of a point, what they cost taken off.
+func (x *search) savedSince(c *compiler, mark int) int64 {
+	now, then := map[hostIx]plan.Load{}, map[hostIx]plan.Load{}
+	note := func(h hostIx) {
+		if _, ok := now[h]; !ok {
+			now[h] = x.load(c.prices, h)
+			then[h] = now[h]
+		}
+	}
+	seen := map[vmIx]bool{}
+	var soft points
+	for n := mark; n < len(x.log); n++ {
+		m := &x.log[n]
+		v := &x.vms[m.vm]
+		soft -= x.moveCost(m)
+		if !seen[m.vm] {
+			seen[m.vm] = true
+			soft += x.softCost(v, m.from, m.was) - x.softCost(v, v.host, v.disks)
+		}
+		if m.from != m.to {
+			note(m.from)
+			note(m.to)
+			of := c.prices.Of(v.snap)
+			left, entered := then[m.from], then[m.to]
+			left.Add(of, 1)
+			then[m.from] = left
+			entered.Add(of, -1)
+			then[m.to] = entered
+		}
+	}
+	saved := int64(soft) * c.scale // Compile has seen that no such product overflows
+	for h := range now {          // a sum: the order does not matter
+		saved += x.hostParts(c.prices, h, then[h]) - x.hostParts(c.prices, h, now[h])
+	}
+	return saved
+}
+
+// load is what is promised on h.
+func (s *state) load(m plan.Prices, h hostIx) plan.Load {
+	var l plan.Load
+	for _, i := range s.hosts[h].vms {
+		l.Add(m.Of(s.vms[i].snap), 1)
+	}
+	return l
+}
+
+func (s *state) hostParts(m plan.Prices, h hostIx, l plan.Load) int64 {
+	overload, stranded, energy := m.HostParts(s.hosts[h].facts, l)
+	return overload + stranded + energy
+}
+
+// moveCost is what one logged move costs.
+func (s *state) moveCost(m *move) points {
+	v := &s.vms[m.vm]
+	was := vmState{snap: v.snap, host: m.from, disks: m.was}
+	mode := s.mode(&was, m.to, m.is)
+	return points(plan.MoveCost(s.p.Weights, was.copied(m.is), mode == fleet.Offline && v.snap.Power == fleet.Running) +
+		plan.LinkCost(s.p.Weights, v.snap, mode, m.from != m.to))
+}
+
+// moveSet is moves that depend on each other by a host, a pool or a group: one pays only with the others.
+type moveSet struct {
+	vms  []int // of the model
+	gain int64
+}
