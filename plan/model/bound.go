@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// boundWork is what Bound spends at most on prices by host, in host-VM-resource steps: about two seconds.
-const boundWork = 2_000_000_000
+// boundWork is what Bound spends at most on prices by host, in host-VM-resource steps: about half a second.
+const boundWork = 300_000_000
 
 // Bound says what every assignment that breaks no hard constraint costs at least, and what that is made of. Of a
 // problem without such an assignment it says nothing. It is the greater of two bounds:

@@ -7,7 +7,7 @@ import "slices"
 // whether it is one, so that floats may be used.
 func (l *lagrange) climb(rounds int, gap float64) (best int64, made int) {
 	best = l.round()
-	bestT, bestG := slices.Clone(l.t), slices.Clone(l.g)
+	bestT, bestG, bestA := slices.Clone(l.t), slices.Clone(l.g), slices.Clone(l.a)
 	s := newStep(l)
 	idle, least := 0, gap*1e-7
 	for made = 1; made < rounds && gap > least; made++ {
@@ -22,12 +22,15 @@ func (l *lagrange) climb(rounds int, gap float64) (best int64, made int) {
 			best = s.at
 			copy(bestT, l.t)
 			copy(bestG, l.g)
+			copy(bestA, l.a)
 		}
 		if idle++; idle > 12 {
 			idle = 0
 			gap /= 2
 			copy(l.t, bestT)
 			copy(l.g, bestG)
+			copy(l.a, bestA)
+			clear(s.dirA)
 			clear(s.dirT)
 			clear(s.dirG)
 			s.at = l.round()
@@ -41,6 +44,8 @@ type step struct {
 	l          *lagrange
 	at         int64 // the bound at the present prices
 	dirT, dirG []float64
+	dirA       []float64
+	sizeA      float64   // of apart: VMs to a host
 	size       []float64 // by resource
 	sizeG      []float64 // by balance
 }
@@ -62,6 +67,7 @@ func newStep(l *lagrange) *step {
 	for _, w := range p.Balances {
 		s.sizeG = append(s.sizeG, float64(w.Target)*s.size[w.A]+s.size[w.B]+1)
 	}
+	s.dirA, s.sizeA = make([]float64, len(l.a)), max(1, float64(len(p.VMs))/float64(len(p.Hosts)))
 	s.at = l.round()
 	return s
 }
@@ -90,6 +96,14 @@ func (s *step) move(want float64) bool {
 			norm += float64(d * d)
 		}
 	}
+	for k := range s.dirA {
+		d := float64(l.in[k]-1)/s.sizeA + float64(keep*s.dirA[k])
+		if l.a[k] <= 0 && d < 0 || l.a[k] >= l.topA && d > 0 {
+			d = 0
+		}
+		s.dirA[k] = d
+		norm += float64(d * d)
+	}
 	if norm == 0 {
 		return false
 	}
@@ -101,6 +115,9 @@ func (s *step) move(want float64) bool {
 	for k, d := range s.dirG {
 		b := k % len(l.p.Balances)
 		l.g[k] = min(max(0, l.g[k]+float64(length*d)/s.sizeG[b]), float64(l.p.Balances[b].Weight))
+	}
+	for k, d := range s.dirA {
+		l.a[k] = min(max(0, l.a[k]+float64(length*d)/s.sizeA), l.topA)
 	}
 	return true
 }

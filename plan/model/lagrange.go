@@ -7,7 +7,9 @@ package model
 //	balance:  Weight*max(0, target*A-B) >= g*(target*A-B)   A, B free
 //	capacity: 0 >= c*(use-capacity*y), 0 >= c*(use+held-capacity)   c >= 0; y = 1 when the host is in use, at On*y
 //
-// with t = s+c split so that the constant -s*soft-c*capacity is greatest. All three are linear in the use, so that their
+//	apart:    0 >= a*(VMs of the group to be apart-1)   for every a >= 0, group and domain of the level
+//
+// with t = s+c split so that the constant -s*soft-c*capacity is greatest. All are linear in what is where, so that their
 // sum is a constant of the prices and a price of each VM on each host; every VM then takes the cheapest of its hosts,
 // or is dropped, and every y the better of 0 and 1. That is at most what the assignment costs, whatever the prices. They
 // are improved by subgradient steps. held is what left and is transient: a VM counts at its initial host unless it is
@@ -26,11 +28,17 @@ type lagrange struct {
 
 	// Prices, in points, as the steps change them: t by host and resource, g by host and balance. top bounds t, by
 	// resource.
-	t, g []float64
-	top  []float64
+	t, g  []float64
+	top   []float64
+	topA  float64
+	apart []rule             // by group with two VMs or more that are to be apart on one level
+	of    []int32            // by VM: its rule in apart, or None
+	a     []float64          // by rule and domain, at rule.off
+	dom   [MaxLevels][]int32 // by host: its domain, numbered from 0
 	// The same in whole numbers of 1/scale points: c is the part of t that is of capacity, price what a unit of demand
 	// comes to.
-	c, price []int64
+	c, price, aWhole []int64
+	in               []int32 // VMs by rule and domain
 	// What the cheapest choices come to: use and held by host and resource, on by host (y).
 	use, held []int64
 	on        []bool
@@ -65,6 +73,7 @@ func (b *bounder) lagrange(from, work int64) (Points, int) {
 			return 0, 0
 		}
 	}
+	l.rules()
 	start, err := Evaluate(p, p.Start())
 	if err != nil || !l.limits(max(from, start.Total(), 1)) {
 		return 0, 0
@@ -132,6 +141,9 @@ func (l *lagrange) limits(cost int64) bool {
 			room[r] += float64(p.Hosts[h].Capacity[r]) + float64(p.Hosts[h].Soft[r])
 		}
 	}
+	// A price of apart is at most topA, and due once for each domain and for each VM.
+	l.topA = 64 * float64(cost) / float64(len(p.VMs))
+	most += (l.topA + 1) * float64(len(l.a)+len(p.VMs))
 	for r := range l.n {
 		l.top[r] = 4*float64(p.Resources[r].Load) + 64*float64(cost)/(need[r]+1)
 		most += (l.top[r] + 1) * (room[r] + 2*need[r])
@@ -151,6 +163,7 @@ func (l *lagrange) round() int64 {
 	total := l.constants()
 	clear(l.use)
 	clear(l.held)
+	clear(l.in)
 	for i := range l.p.VMs {
 		v, n := &l.p.VMs[i], l.n
 		d := l.units[i*n : (i+1)*n]
@@ -163,6 +176,11 @@ func (l *lagrange) round() int64 {
 			}
 		}
 		best, at := never, None
+		var apart []int64
+		var dom []int32
+		if k := l.of[i]; k != None {
+			apart, dom = l.aWhole[l.apart[k].off:], l.dom[l.apart[k].level]
+		}
 		for h, x := range l.own[i*l.hosts : (i+1)*l.hosts] {
 			if x == never {
 				continue
@@ -174,6 +192,9 @@ func (l *lagrange) round() int64 {
 			if h != int(v.Initial) {
 				x += held
 			}
+			if apart != nil {
+				x += apart[dom[h]]
+			}
 			if x < best {
 				best, at = x, h
 			}
@@ -184,6 +205,9 @@ func (l *lagrange) round() int64 {
 		}
 		total += best
 		add(l.use[at*n:], d)
+		if apart != nil {
+			l.in[l.apart[l.of[i]].off+int(dom[at])]++
+		}
 		if v.Initial != None && at != int(v.Initial) {
 			add(l.held[int(v.Initial)*n:], d)
 		}
@@ -200,6 +224,10 @@ func (l *lagrange) holds(h, r int) bool {
 func (l *lagrange) constants() int64 {
 	p, n := l.p, l.n
 	total := int64(0)
+	for k, x := range l.a {
+		l.aWhole[k] = int64(x * float64(l.scale))
+		total -= l.aWhole[k]
+	}
 	for h := range p.Hosts {
 		host := &p.Hosts[h]
 		y := host.On * l.scale
@@ -224,4 +252,58 @@ func (l *lagrange) constants() int64 {
 		}
 	}
 	return total
+}
+
+// rule is VMs of one group that are to be apart from each other on one level; its prices begin at off.
+type rule struct{ level, off int }
+
+// lagrangeApart bounds the prices of apart.
+const lagrangeApart = 4 << 20
+
+// rules finds the VMs that are to be apart. Of a group, those of its most frequent level count; a VM's level forbids the
+// others of the group too, but only among these is it plain that a domain takes one.
+func (l *lagrange) rules() {
+	p := l.p
+	var size [MaxLevels]int
+	for level := range p.Hosts[0].Domain {
+		index := map[int32]int32{}
+		l.dom[level] = make([]int32, l.hosts)
+		for h := range p.Hosts {
+			d := p.Hosts[h].Domain[level]
+			if _, ok := index[d]; !ok {
+				index[d] = int32(len(index)) //nolint:gosec // MaxHosts
+			}
+			l.dom[level][h] = index[d]
+		}
+		size[level] = len(index)
+	}
+	l.of = make([]int32, len(p.VMs))
+	for i := range l.of {
+		l.of[i] = None
+	}
+	words := 0
+	for g := range p.Groups {
+		vms := l.b.list[l.b.off[g]:l.b.off[g+1]]
+		var count [MaxLevels]int
+		level := 0
+		for _, i := range vms {
+			if v := p.VMs[i].Apart; v >= 0 {
+				count[v]++
+				if count[v] > count[level] {
+					level = int(v)
+				}
+			}
+		}
+		if count[level] < 2 || words+size[level] > lagrangeApart {
+			continue
+		}
+		for _, i := range vms {
+			if int(p.VMs[i].Apart) == level {
+				l.of[i] = int32(len(l.apart)) //nolint:gosec // at most the groups
+			}
+		}
+		l.apart = append(l.apart, rule{level, words})
+		words += size[level]
+	}
+	l.a, l.aWhole, l.in = make([]float64, words), make([]int64, words), make([]int32, words)
 }
