@@ -2,7 +2,7 @@ package search
 
 // shiftFits says whether v may go from its host to b; v has no disks and no NICs.
 func (s *state) shiftFits(v, b int32) bool {
-	if !s.mayPlace(v, b) || !s.roomFor(v, b) {
+	if !s.mayPlace(v, b) || s.price == nil && !s.roomFor(v, b) {
 		return false
 	}
 	g := s.group[v]
@@ -80,7 +80,8 @@ func (s *state) shift(v, b int32) {
 // swapFits says whether v and w may change hosts; neither has disks or NICs.
 func (s *state) swapFits(v, w int32) bool {
 	a, b := s.host[v], s.host[w]
-	if !s.mayPlace(v, b) || !s.mayPlace(w, a) || !s.swapRoom(v, w, a) || !s.swapRoom(w, v, b) {
+	if !s.mayPlace(v, b) || !s.mayPlace(w, a) ||
+		s.price == nil && (!s.swapRoom(v, w, a) || !s.swapRoom(w, v, b)) {
 		return false
 	}
 	g, f := s.group[v], s.group[w]
@@ -164,4 +165,31 @@ func (s *state) swap(v, w int32) {
 	s.leave(w)
 	s.enter(v, b)
 	s.enter(w, a)
+}
+
+// shiftShort is what the price of missing room changes by when v goes to b.
+func (s *state) shiftShort(v, b int32) int64 {
+	a := s.host[v]
+	c := -s.short[a] - s.short[b]
+	price := s.price
+	out, in := s.need(v, a)[:len(price)], s.need(v, b)[:len(price)]
+	sa, sb := s.slack[int(a)*s.nr:][:len(price)], s.slack[int(b)*s.nr:][:len(price)]
+	for r, w := range price {
+		c += w * (max(0, -sa[r]-out[r]) + max(0, in[r]-sb[r]))
+	}
+	return c
+}
+
+// swapShort is what the price of missing room changes by when v and w change hosts.
+func (s *state) swapShort(v, w int32) int64 {
+	a, b := s.host[v], s.host[w]
+	c := -s.short[a] - s.short[b]
+	price := s.price
+	vo, vi := s.need(v, a)[:len(price)], s.need(v, b)[:len(price)]
+	wo, wi := s.need(w, b)[:len(price)], s.need(w, a)[:len(price)]
+	sa, sb := s.slack[int(a)*s.nr:][:len(price)], s.slack[int(b)*s.nr:][:len(price)]
+	for r, q := range price {
+		c += q * (max(0, wi[r]-vo[r]-sa[r]) + max(0, vi[r]-wo[r]-sb[r]))
+	}
+	return c
 }

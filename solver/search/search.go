@@ -91,7 +91,7 @@ func (x *Search) touch(v int32) {
 
 // note keeps the present state if it is the best so far.
 func (x *Search) note() {
-	if x.s.total >= x.bestCost {
+	if x.s.total >= x.bestCost || x.s.shortTotal > 0 {
 		return
 	}
 	x.bestCost = x.s.total

@@ -18,8 +18,12 @@ type state struct {
 	movedBy  []int32 // number of groups by moved count
 	mostMove int32
 	total    int64
-	disks    *disks // nil: no VM has disks
-	nics     *nics  // nil: no VM has NICs
+	// relaxed search lets hosts be overfull at a price, by resource; short is what is missing, at that price.
+	price      []int64
+	short      []int64 // by host
+	shortTotal int64
+	disks      *disks // nil: no VM has disks
+	nics       *nics  // nil: no VM has NICs
 }
 
 func newState(t *tables) *state {
@@ -166,6 +170,9 @@ func (s *state) enter(v, h int32) {
 	s.at[v] = int32(len(s.vms[h]))
 	s.vms[h] = append(s.vms[h], v)
 	s.hostCost[h] = s.costOf(int(h))
+	if s.price != nil {
+		s.reprice(h)
+	}
 	s.vmCost[v] = s.hostPrice(v, h)
 	s.total += s.vmCost[v] + s.hostCost[h]
 	if g := s.group[v]; g >= 0 {
@@ -199,6 +206,9 @@ func (s *state) leave(v int32) {
 	s.at[last] = s.at[v]
 	s.vms[h] = list[:len(list)-1]
 	s.hostCost[h] = s.costOf(int(h))
+	if s.price != nil {
+		s.reprice(h)
+	}
 	s.total += s.hostCost[h]
 	s.vmCost[v] = 0
 	s.host[v] = model.None
@@ -228,4 +238,30 @@ func (s *state) countMove(g, n int32) {
 		s.mostMove--
 	}
 	s.total += int64(s.mostMove-was) * s.p.GroupMove
+}
+
+// reprice brings what host h is short of up to date.
+func (s *state) reprice(h int32) {
+	c := int64(0)
+	slack := s.slack[int(h)*s.nr:][:len(s.price)]
+	for r, w := range s.price {
+		c += w * max(0, -slack[r])
+	}
+	s.shortTotal += c - s.short[h]
+	s.short[h] = c
+}
+
+// setPrice makes the search relaxed with the price of each missing unit, or strict with nil.
+func (s *state) setPrice(price []int64) {
+	s.price = price
+	if s.short == nil {
+		s.short = make([]int64, s.nh)
+	}
+	clear(s.short)
+	s.shortTotal = 0
+	if price != nil {
+		for h := range s.nh {
+			s.reprice(int32(h))
+		}
+	}
 }

@@ -1,6 +1,11 @@
 package search
 
-import "github.com/berth-project/berth/plan/model"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/berth-project/berth/plan/model"
+)
 
 // tables is the problem in flat arrays: what a step of the search reads lies close together.
 //
@@ -63,6 +68,7 @@ func newTables(p *model.Problem) *tables {
 	t.addVMs()
 	t.addHosts()
 	t.addGroups()
+	t.sortMovable()
 	return t
 }
 
@@ -248,4 +254,25 @@ func (t *tables) addCounters(g int, words *int32) {
 		place(&t.near[g], t.zones)
 	}
 	t.ruled[g] = t.apart[g].on || t.spread[g].on || t.near[g].on
+}
+
+// sortMovable orders the movable VMs by size: the sum of their shares of the fleet's capacity.
+func (t *tables) sortMovable() {
+	all := make([]float64, t.nr)
+	for i := range t.p.Hosts {
+		for r, c := range t.p.Hosts[i].Capacity {
+			all[r] += float64(c)
+		}
+	}
+	size := make([]float64, t.nv)
+	for i := range size {
+		for r, d := range t.p.VMs[i].Demand {
+			if d > 0 {
+				size[i] += float64(d) / (all[r] + 1)
+			}
+		}
+	}
+	slices.SortFunc(t.movable, func(a, b int32) int {
+		return cmp.Or(cmp.Compare(size[a], size[b]), cmp.Compare(a, b))
+	})
 }
