@@ -55,8 +55,8 @@ func (s *state) overfull(h hostIx) string {
 		return plan.ConstraintCPU
 	case host.memory > host.facts.Memory:
 		return plan.ConstraintMemory
-	case len(host.queued) > 0 && !s.packs(host, h, nil):
-		return plan.ConstraintNICQueues
+	case len(host.queued) > 0:
+		return s.nicRefusal(host, h, nil)
 	}
 	return ""
 }
@@ -127,8 +127,8 @@ func (v *vmState) uses(c string) bool {
 		return v.snap.CPU > 0
 	case plan.ConstraintMemory:
 		return v.snap.Memory > 0
-	case plan.ConstraintNICQueues:
-		return v.need.Queues > 0
+	case plan.ConstraintNICQueues, plan.ConstraintNICRate:
+		return len(v.nics) > 0
 	default:
 		return true
 	}

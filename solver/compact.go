@@ -65,10 +65,14 @@ func (s *state) returns(first, last move) bool {
 func (s *state) replay(a int, rest []move) bool {
 	s.undo(a)
 	for _, m := range rest {
-		if !s.legal(m.vm, m.to, m.is) {
+		if m.attach != nil {
+			if !s.attachable(m.attach.module, m.to) {
+				return false
+			}
+		} else if !s.legal(m.vm, m.to, m.is) {
 			return false
 		}
-		s.shift(m.vm, m.to, m.is)
+		s.repeat(&m)
 		last := &s.log[len(s.log)-1]
 		last.why, last.where = m.why, m.where
 	}
@@ -79,10 +83,19 @@ func (s *state) replay(a int, rest []move) bool {
 func (s *state) replayAll(a int, tail []move) {
 	s.undo(a)
 	for _, m := range tail {
-		s.shift(m.vm, m.to, m.is)
+		s.repeat(&m)
 		last := &s.log[len(s.log)-1]
 		last.why, last.where = m.why, m.where
 	}
+}
+
+// repeat makes a move of an earlier log again.
+func (s *state) repeat(m *move) {
+	if m.attach != nil {
+		s.attach(m.attach.module, m.to)
+		return
+	}
+	s.shift(m.vm, m.to, m.is)
 }
 
 // legal says whether the VM i may move to h and disks now. Affinity is left aside: it is judged at the end
@@ -92,7 +105,7 @@ func (s *state) legal(i vmIx, h hostIx, disks []poolIx) bool {
 	if v.host != h && s.hostRefusal(u, h) != "" || s.mode(v, h, disks) == "" {
 		return false
 	}
-	added := map[poolIx]fleet.Bytes{}
+	added, io := map[poolIx]fleet.Bytes{}, map[poolIx]ioUse{}
 	for n, p := range disks {
 		if _, ok := slices.BinarySearch(s.hosts[h].pools, p); !ok {
 			return false
@@ -105,6 +118,10 @@ func (s *state) legal(i vmIx, h hostIx, disks []poolIx) bool {
 		}
 		pool := &s.pools[p]
 		added[p] += v.snap.Disks[n].Used
+		if s.ioRefusal(p, io[p], v.io(n)) != "" {
+			return false
+		}
+		io[p] = io[p].plus(v.io(n))
 		if pool.facts.Tier < max(v.need.Disks[n].Tier, 0) || pool.snap.Source != v.snap.Source || added[p] > s.room(p) {
 			return false
 		}

@@ -18,6 +18,7 @@ type disk struct {
 	v       *vmState
 	n       int
 	used    fleet.Bytes
+	io      ioUse
 	options []option // cheapest first
 }
 
@@ -41,7 +42,7 @@ func (s *state) assign(u *unit, h hostIx, avoid poolIx, pref preference) ([]pool
 	for _, i := range u.vms {
 		v := &s.vms[i]
 		for j := range v.disks {
-			d := disk{at: len(disks), v: v, n: j, used: v.snap.Disks[j].Used}
+			d := disk{at: len(disks), v: v, n: j, used: v.snap.Disks[j].Used, io: v.io(j)}
 			var r string
 			if d.options, r = s.options(v, j, h, avoid, pref); r != "" && (refused == "" || r == plan.ConstraintPoolTier) {
 				refused = r
@@ -55,10 +56,31 @@ func (s *state) assign(u *unit, h hostIx, avoid poolIx, pref preference) ([]pool
 	out := make([]poolIx, n)
 	slices.SortStableFunc(disks, func(a, b disk) int { return cmp.Compare(b.used, a.used) })
 	nodes := maxAssignNodes
-	if !s.choose(disks, out, &nodes) {
-		return nil, plan.ConstraintPoolSpace
+	if s.choose(disks, out, &nodes) {
+		return out, ""
 	}
-	return out, ""
+	return nil, s.tightest(disks, out)
+}
+
+// tightest is the constraint for want of which pools for all of disks at once were not found.
+func (s *state) tightest(disks []disk, out []poolIx) string {
+	limited := slices.ContainsFunc(disks, func(d disk) bool { return d.io != ioUse{} })
+	without := func(change func(*ioUse)) bool {
+		list := slices.Clone(disks)
+		for i := range list {
+			change(&list[i].io)
+		}
+		nodes := maxAssignNodes
+		return s.choose(list, out, &nodes)
+	}
+	switch {
+	case !limited || !without(func(u *ioUse) { *u = ioUse{} }):
+		return plan.ConstraintPoolSpace
+	case without(func(u *ioUse) { u.rate = 0 }):
+		return plan.ConstraintPoolThroughput
+	default:
+		return plan.ConstraintPoolIOPS
+	}
 }
 
 func (s *state) choose(disks []disk, out []poolIx, nodes *int) bool {
@@ -70,16 +92,18 @@ func (s *state) choose(disks []disk, out []poolIx, nodes *int) bool {
 	}
 	d := &disks[0]
 	for _, o := range d.options {
-		used := d.used
+		used, io := d.used, d.io
 		if o.stays {
-			used = 0
-		} else if s.room(o.pool)-s.added[o.pool] < used {
+			used, io = 0, ioUse{}
+		} else if s.room(o.pool)-s.added[o.pool] < used || io != (ioUse{}) && s.ioRefusal(o.pool, s.addedIO[o.pool], io) != "" {
 			continue
 		}
 		s.added[o.pool] += used
+		s.addedIO[o.pool] = s.addedIO[o.pool].plus(io)
 		out[d.at] = o.pool
 		ok := s.choose(disks[1:], out, nodes)
 		s.added[o.pool] -= used
+		s.addedIO[o.pool] = s.addedIO[o.pool].minus(io)
 		if ok {
 			return true
 		}
@@ -105,13 +129,20 @@ func (s *state) options(v *vmState, n int, h hostIx, avoid poolIx, pref preferen
 		if pool.facts.Tier < need || pool.snap.Source != v.snap.Source || p == avoid {
 			continue
 		}
-		refused = plan.ConstraintPoolSpace
+		if refused != plan.ConstraintPoolIOPS && refused != plan.ConstraintPoolThroughput {
+			refused = plan.ConstraintPoolSpace
+		}
 		o := option{pool: p, stays: p == v.disks[n], free: s.room(p)}
 		if o.stays {
 			if h != v.host && !s.chainReached(v, n, host) {
 				continue
 			}
 		} else if o.free < d.Used {
+			continue
+		} else if r := s.ioRefusal(p, ioUse{}, v.io(n)); r != "" {
+			if refused != plan.ConstraintPoolThroughput { // a pool that lacks bandwidth alone comes nearest
+				refused = r
+			}
 			continue
 		}
 		o.cost = plan.PoolCost(s.p.Weights, pool.facts.Tier, need, d.Used)

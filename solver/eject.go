@@ -2,6 +2,7 @@ package solver
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/berth-project/berth/fleet"
@@ -28,8 +29,8 @@ type eviction struct {
 
 // eject makes room for u on one host by moving others away, each to a legal place: those of lower priority,
 // and of equal priority those that are wrong or above their need where they are. The cheapest of a few hosts
-// is taken. It says whether u was placed.
-func (x *search) eject(u *unit, avoid hostIx, why func(vmIx, place) string) bool {
+// is taken, if it costs less than below. It says whether u was placed.
+func (x *search) eject(u *unit, avoid hostIx, why func(vmIx, place) string, below points) bool {
 	x.refused = x.refused[:0]
 	var best []eviction
 	var to place
@@ -53,8 +54,11 @@ func (x *search) eject(u *unit, avoid hostIx, why func(vmIx, place) string) bool
 			break
 		}
 	}
-	if wins == 0 || len(x.log)+x.movesOf(best)+len(u.vms) > x.opts.MaxSteps {
-		x.stopped = x.stopped || wins > 0
+	if wins == 0 || cost >= below {
+		return false
+	}
+	if len(x.log)+x.movesOf(best)+len(u.vms) > x.opts.MaxSteps {
+		x.stopped = true
 		return false
 	}
 	for _, e := range best {
@@ -142,14 +146,14 @@ func (x *search) tryEject(u *unit, h hostIx) ([]eviction, place, bool) {
 func (x *search) evict(u *unit, h hostIx, refused string) (eviction, bool) {
 	q := anywhere
 	switch refused {
-	case plan.ConstraintCPU, plan.ConstraintMemory, plan.ConstraintNICQueues:
+	case plan.ConstraintCPU, plan.ConstraintMemory, plan.ConstraintNICQueues, plan.ConstraintNICRate:
 		q.host = h
 		return x.firstToGo(u, x.unitsOn(h, refused), x.shortage(u, h, refused), q)
 	case plan.ConstraintSpread:
 		q.host = h
 		return x.firstToGo(u, x.rivals(u, h), func(*unit) int64 { return 0 }, q)
-	case plan.ConstraintPoolSpace:
-		return x.evictDisk(u, h)
+	case plan.ConstraintPoolSpace, plan.ConstraintPoolIOPS, plan.ConstraintPoolThroughput:
+		return x.evictDisk(u, h, refused)
 	default:
 		return eviction{}, false
 	}
@@ -167,6 +171,10 @@ func (x *search) shortage(u *unit, h hostIx, refused string) func(*unit) int64 {
 				n += int64(vm.snap.CPU)
 			case refused == plan.ConstraintMemory:
 				n += int64(vm.snap.Memory)
+			case refused == plan.ConstraintNICRate:
+				for _, need := range vm.nics {
+					n += int64(need.Rate)
+				}
 			default:
 				n += int64(vm.need.Queues)
 			}
@@ -223,17 +231,24 @@ type shape struct {
 	security     int
 	cpu          fleet.MilliCPU
 	memory, used fleet.Bytes
-	class        fleet.NICClass
+	class, fast  fleet.NICClass
 	queues       fleet.Queues
+	rate         fleet.Mbps
+	io           ioUse
+	kind         string // of hypervisor, guest and processor; "": any
 }
 
 func (s *state) shape(u *unit) shape {
-	out := shape{server: u.server, security: u.security, cpu: u.cpu, memory: u.memory, class: u.class, queues: u.queues}
+	out := shape{server: u.server, security: u.security, cpu: u.cpu, memory: u.memory, class: u.class, queues: u.queues, fast: u.fast, rate: u.rate}
 	for _, i := range u.vms {
 		v := &s.vms[i]
 		for n := range v.disks {
 			out.pool = max(out.pool, v.need.Disks[n].Tier)
 			out.used += v.snap.Disks[n].Used
+			out.io = out.io.plus(v.io(n))
+		}
+		if u.picky {
+			out.kind += fmt.Sprintf("%q %q %q,", v.need.Hypervisors, v.snap.Guest, v.snap.CPUBaseline)
 		}
 	}
 	return out
@@ -242,7 +257,8 @@ func (s *state) shape(u *unit) shape {
 // needsAll says whether a needs of everything at least what b does.
 func (a shape) needsAll(b shape) bool {
 	return a.server >= b.server && a.pool >= b.pool && a.security >= b.security && a.cpu >= b.cpu && a.memory >= b.memory &&
-		a.used >= b.used && a.class >= b.class && a.queues >= b.queues
+		a.used >= b.used && a.class >= b.class && a.queues >= b.queues &&
+		a.fast >= b.fast && a.rate >= b.rate && a.io.iops >= b.io.iops && a.io.rate >= b.io.rate && (b.kind == "" || a.kind == b.kind)
 }
 
 // rivals lists the units of u's spread groups that are in the way on h.
@@ -267,8 +283,8 @@ func (x *search) rivals(u *unit, h hostIx) []unitIx {
 	return out
 }
 
-// evictDisk moves a disk off a pool that a disk of u could take.
-func (x *search) evictDisk(u *unit, h hostIx) (eviction, bool) {
+// evictDisk moves a disk off a pool that a disk of u could take, were there more of what refused is about.
+func (x *search) evictDisk(u *unit, h hostIx, refused string) (eviction, bool) {
 	for _, i := range u.vms {
 		v := &x.vms[i]
 		for n, need := range v.need.Disks {
@@ -279,9 +295,13 @@ func (x *search) evictDisk(u *unit, h hostIx) (eviction, bool) {
 				}
 				lack := int64(v.snap.Disks[n].Used - x.room(p))
 				short := func(w *unit) int64 { return lack - int64(x.onPool(w, p)) }
+				if refused != plan.ConstraintPoolSpace {
+					lack = promised(refused, pool.io.plus(v.io(n))) - offered(refused, pool.snap)
+					short = func(w *unit) int64 { return lack - promised(refused, x.ioOnPool(w, p)) }
+				}
 				q := anywhere
 				q.pool = p
-				if e, ok := x.firstToGo(u, x.unitsOnPool(p), short, q); ok {
+				if e, ok := x.firstToGo(u, x.unitsOnPool(p, refused), short, q); ok {
 					return e, true
 				}
 			}
@@ -304,17 +324,24 @@ func (s *state) onPool(u *unit, p poolIx) fleet.Bytes {
 	return n
 }
 
-func (s *state) unitsOnPool(p poolIx) []unitIx {
+// unitsOnPool lists the units whose leaving p helps against the constraint c.
+func (s *state) unitsOnPool(p poolIx, c string) []unitIx {
 	var out []unitIx
 	seen := map[unitIx]bool{}
 	looked := 0
+	helps := func(u *unit) bool {
+		if c == plan.ConstraintPoolSpace {
+			return s.onPool(u, p) > 0
+		}
+		return promised(c, s.ioOnPool(u, p)) > 0
+	}
 	for _, h := range s.pools[p].hosts {
 		for _, i := range s.hosts[h].vms {
 			if looked++; looked > maxEjectOnPool {
 				return out
 			}
 			v := &s.vms[i]
-			if v.unit != none && !seen[v.unit] && slices.Contains(v.disks, p) && s.onPool(&s.units[v.unit], p) > 0 {
+			if v.unit != none && !seen[v.unit] && slices.Contains(v.disks, p) && helps(&s.units[v.unit]) {
 				seen[v.unit] = true
 				out = append(out, v.unit)
 			}

@@ -129,6 +129,9 @@ func (s *state) vm(id fleet.VMID) vmIx {
 
 // apply makes a step of a plan, and gives the place that it leads to.
 func (s *state) apply(st *plan.Step) (place, error) {
+	if st.Attach != nil {
+		return place{}, s.applyModule(st)
+	}
 	i, h := s.vm(st.Move.VM.ID), s.host(st.Move.To.Host)
 	if i == none || h == none || len(st.Move.To.Disks) != len(s.vms[i].disks) {
 		return place{}, fmt.Errorf("step %d names what there is not", st.N)

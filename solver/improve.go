@@ -191,8 +191,11 @@ func (x *search) savedSince(c *compiler, mark int) int64 {
 	var soft points
 	for n := mark; n < len(x.log); n++ {
 		m := &x.log[n]
-		v := &x.vms[m.vm]
 		soft -= x.moveCost(m)
+		if m.attach != nil {
+			continue
+		}
+		v := &x.vms[m.vm]
 		if !seen[m.vm] {
 			seen[m.vm] = true
 			soft += x.softCost(v, m.from, m.was) - x.softCost(v, v.host, v.disks)
@@ -231,6 +234,9 @@ func (s *state) hostParts(m plan.Prices, h hostIx, l plan.Load) int64 {
 
 // moveCost is what one logged move costs.
 func (s *state) moveCost(m *move) points {
+	if m.attach != nil {
+		return points(plan.ModuleCost(s.p.Weights))
+	}
 	v := &s.vms[m.vm]
 	was := vmState{snap: v.snap, host: m.from, disks: m.was}
 	mode := s.mode(&was, m.to, m.is)

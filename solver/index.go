@@ -10,7 +10,7 @@ import (
 	"github.com/berth-project/berth/policy"
 )
 
-// index finds hosts by what is fixed of them (source, tier, security class, shared pools: a bucket) and by
+// index finds hosts by what is fixed of them (source, tier, security class, hypervisor, processor, shared pools: a bucket) and by
 // what is free on them (a tree over the hosts of a bucket), without looking at every host.
 type index struct {
 	buckets []bucket
@@ -34,6 +34,7 @@ type treeNode struct {
 	memory fleet.Bytes
 	score  int64                               // headroom
 	queues [fleet.MaxNICClass + 1]fleet.Queues // left on NICs of the class or above
+	rate   [fleet.MaxNICClass + 1]fleet.Mbps   // the same of bandwidth
 }
 
 // amount is what a host must have free at least to be looked at.
@@ -42,10 +43,13 @@ type amount struct {
 	memory fleet.Bytes
 	class  fleet.NICClass
 	queues fleet.Queues
+	fast   fleet.NICClass // the class of rate
+	rate   fleet.Mbps
 }
 
 func (n *treeNode) has(a amount) bool {
-	return n.cpu >= a.cpu && n.memory >= a.memory && (a.queues == 0 || n.queues[0] >= a.queues && n.queues[a.class] >= a.queues)
+	return n.cpu >= a.cpu && n.memory >= a.memory && (a.queues == 0 || n.queues[0] >= a.queues && n.queues[a.class] >= a.queues) &&
+		(a.rate == 0 || n.rate[0] >= a.rate && n.rate[a.fast] >= a.rate)
 }
 
 func newIndex(s *state) index {
@@ -59,7 +63,8 @@ func newIndex(s *state) index {
 		}
 		var shared []poolIx
 		var key strings.Builder
-		fmt.Fprintf(&key, "%s\x00%d\x00%d", h.snap.Source, h.facts.Tier, h.facts.Security)
+		fmt.Fprintf(&key, "%s\x00%d\x00%d\x00%s\x00%q\x00%q", h.snap.Source, h.facts.Tier, h.facts.Security, h.snap.Hypervisor, h.snap.Guests,
+			h.snap.CPUBaselines)
 		for _, p := range h.pools {
 			if len(s.pools[p].hosts) > 1 {
 				shared = append(shared, p)
@@ -115,12 +120,15 @@ func (s *state) leaf(h *hostState) treeNode {
 		nic := &h.snap.NICs[i]
 		for c := range h.class(nic) + 1 {
 			n.queues[c] += nic.Queues
+			n.rate[c] += nic.Guarantee
 		}
 	}
 	for _, i := range h.queued {
-		v := &s.vms[i]
-		for c := range v.need.NICClass + 1 {
-			n.queues[c] -= v.need.Queues
+		for _, need := range s.vms[i].nics {
+			for c := range need.Class + 1 {
+				n.queues[c] -= need.Queues
+				n.rate[c] -= need.Rate
+			}
 		}
 	}
 	return n
@@ -130,6 +138,7 @@ func join(a, b *treeNode) treeNode {
 	n := treeNode{cpu: max(a.cpu, b.cpu), memory: max(a.memory, b.memory), score: max(a.score, b.score)}
 	for c := range n.queues {
 		n.queues[c] = max(a.queues[c], b.queues[c])
+		n.rate[c] = max(a.rate[c], b.rate[c])
 	}
 	return n
 }

@@ -38,7 +38,7 @@ func (s *state) hostRefusal(u *unit, h hostIx) string {
 	host := &s.hosts[h]
 	var cpu fleet.MilliCPU
 	var memory fleet.Bytes
-	queues := false
+	nics := false
 	for n, i := range u.vms {
 		v := &s.vms[i]
 		if v.host == h {
@@ -46,7 +46,7 @@ func (s *state) hostRefusal(u *unit, h hostIx) string {
 		}
 		cpu += v.snap.CPU
 		memory += v.snap.Memory
-		queues = queues || v.need.Queues > 0
+		nics = nics || len(v.nics) > 0
 		if s.conflicts(u, n, h) {
 			return plan.ConstraintSpread
 		}
@@ -56,8 +56,8 @@ func (s *state) hostRefusal(u *unit, h hostIx) string {
 		return plan.ConstraintCPU
 	case memory > 0 && memory > host.freeMemory():
 		return plan.ConstraintMemory
-	case queues && !s.packs(host, h, u):
-		return plan.ConstraintNICQueues
+	case nics:
+		return s.nicRefusal(host, h, u)
 	}
 	return ""
 }
@@ -72,6 +72,11 @@ func (s *state) fixedRefusal(u *unit, h hostIx) string {
 		return plan.ConstraintMaintenance
 	case !host.open:
 		return plan.ConstraintUnreachable
+	}
+	if r := s.kindRefusal(u, host.snap); r != "" {
+		return r
+	}
+	switch {
 	case host.facts.Tier < max(u.server, 0):
 		return plan.ConstraintServerTier
 	case host.facts.Security < u.security:
@@ -91,6 +96,26 @@ func (s *state) fixedRefusal(u *unit, h hostIx) string {
 		}
 	}
 	return ""
+}
+
+// kindRefusal is the constraint by which no VM of u, or not every one, can run on a hypervisor and processor like host's.
+func (s *state) kindRefusal(u *unit, host *fleet.Host) string {
+	if !u.picky {
+		return ""
+	}
+	refused := ""
+	for _, i := range u.vms {
+		v := &s.vms[i]
+		switch {
+		case len(v.need.Hypervisors) > 0 && !slices.Contains(v.need.Hypervisors, host.Hypervisor):
+			return plan.ConstraintHypervisor
+		case v.snap.Guest != "" && len(host.Guests) > 0 && !slices.Contains(host.Guests, v.snap.Guest):
+			refused = plan.ConstraintGuest
+		case refused == "" && v.snap.CPUBaseline != "" && len(host.CPUBaselines) > 0 && !slices.Contains(host.CPUBaselines, v.snap.CPUBaseline):
+			refused = plan.ConstraintCPUModel
+		}
+	}
+	return refused
 }
 
 func (h *hostState) hasNetworks(v *fleet.VM) bool {
@@ -145,34 +170,44 @@ func (s *state) conflicts(u *unit, n int, h hostIx) bool {
 	return false
 }
 
-// packs says whether the queues of all on h and of u can be reserved.
-func (s *state) packs(host *hostState, h hostIx, u *unit) bool {
+// nicRefusal is the constraint by which what all on h and u reserve on NICs cannot be given; "" when it can. u may be nil.
+func (s *state) nicRefusal(host *hostState, h hostIx, u *unit) string {
 	needs, rooms := s.needs[:0], s.rooms[:0]
-	var need, room fleet.Queues
+	var need, room plan.QueueNeed
 	for i := range host.snap.NICs {
 		n := &host.snap.NICs[i]
-		rooms = append(rooms, plan.QueueRoom{Class: host.class(n), Free: n.Queues})
-		room += n.Queues
+		rooms = append(rooms, plan.QueueRoom{Class: host.class(n), Free: n.Queues, Rate: n.Guarantee})
+		room.Queues += n.Queues
+		room.Rate += n.Guarantee
 	}
 	add := func(v *vmState) {
-		needs = append(needs, plan.QueueNeed{Class: v.need.NICClass, Queues: v.need.Queues})
-		need += v.need.Queues
+		needs = append(needs, v.nics...)
+		for _, n := range v.nics {
+			need.Queues += n.Queues
+			need.Rate += n.Rate
+		}
 	}
 	if u != nil {
 		for _, i := range u.vms {
-			if v := &s.vms[i]; v.host != h && v.need.Queues > 0 {
+			if v := &s.vms[i]; v.host != h {
 				add(v)
 			}
 		}
 	}
 	for _, i := range host.queued {
-		if add(&s.vms[i]); need > room {
+		if add(&s.vms[i]); need.Queues > room.Queues {
 			break
 		}
 	}
 	s.needs, s.rooms = needs, rooms
-	return need <= room && plan.PackQueues(rooms, needs)
+	if need.Queues > room.Queues {
+		return plan.ConstraintNICQueues
+	}
+	return plan.NICRefusal(rooms, needs)
 }
+
+// packs says whether what all on h and u reserve on NICs can be given.
+func (s *state) packs(host *hostState, h hostIx, u *unit) bool { return s.nicRefusal(host, h, u) == "" }
 
 // fit gives the cheapest way to place u on h, or the first constraint that refuses it.
 func (s *state) fit(u *unit, h hostIx, q query) (place, string) {
@@ -312,7 +347,7 @@ func (s *state) find(u *unit, q query, seed uint64) (place, bool) {
 
 // least is what a host must have free; a need of nothing is met by an over-full host.
 func (u *unit) least() amount {
-	a := amount{cpu: u.cpu, memory: u.memory, class: u.class, queues: u.queues}
+	a := amount{cpu: u.cpu, memory: u.memory, class: u.class, queues: u.queues, fast: u.fast, rate: u.rate}
 	if u.cpu == 0 {
 		a.cpu = -maxTotal
 	}
@@ -372,7 +407,8 @@ func (s *state) ranked(u *unit, visit func(b *bucket, floor points) (stop bool))
 	source := s.vms[u.vms[0]].snap.Source
 	near := s.near(u, source)
 	usable := func(b *bucket) bool {
-		return b.source == source && b.tier >= max(u.server, 0) && b.security >= u.security
+		return b.source == source && b.tier >= max(u.server, 0) && b.security >= u.security &&
+			s.kindRefusal(u, s.hosts[b.hosts[0]].snap) == ""
 	}
 	next := func(floor points) bool {
 		for len(near) > 0 && near[0].floor <= floor {

@@ -16,12 +16,16 @@ func (s *state) steps() []plan.Step {
 	flat := map[vmIx][]bool{}
 	for n := range s.log {
 		m := &s.log[n]
+		if m.attach != nil {
+			out = append(out, s.moduleStep(n))
+			continue
+		}
 		v := &s.vms[m.vm]
 		was := vmState{snap: v.snap, host: m.from, disks: m.was}
 		st := plan.Step{N: n + 1, Wave: cmp.Or(m.wave, n+1), Level: v.need.Level, Reason: reason(m), Bytes: was.copied(m.is)}
 		st.Move = fleet.Relocation{
 			VM: *v.snap, From: s.placement(v, m.from, m.was), To: s.placement(v, m.to, m.is), Mode: s.mode(&was, m.to, m.is),
-			FromHost: *s.hosts[m.from].snap, ToHost: *s.hosts[m.to].snap, Pools: s.poolsOf(m),
+			FromHost: s.p.Snapshot.Hosts[m.from], ToHost: s.p.Snapshot.Hosts[m.to], Pools: s.poolsOf(m),
 		}
 		if st.Move.Mode == fleet.Offline && v.snap.Power == fleet.Running {
 			st.Risks = []plan.Risk{plan.RiskDowntime}
@@ -33,6 +37,18 @@ func (s *state) steps() []plan.Step {
 		out = append(out, st)
 	}
 	return out
+}
+
+// moduleStep is the step of the n-th move of the log, that of a module.
+func (s *state) moduleStep(n int) plan.Step {
+	m := &s.log[n]
+	a := &fleet.Attachment{Module: *s.mods[m.attach.module].snap, To: s.p.Snapshot.Hosts[m.to].ID, ToHost: &s.p.Snapshot.Hosts[m.to]}
+	a.Module.Host = ""
+	if m.from != none {
+		a.FromHost = &s.p.Snapshot.Hosts[m.from]
+		a.From, a.Module.Host = a.FromHost.ID, a.FromHost.ID
+	}
+	return plan.Step{N: n + 1, Wave: cmp.Or(m.wave, n+1), Attach: a, Reason: reason(m)}
 }
 
 func reason(m *move) string {
@@ -106,6 +122,7 @@ func (x *search) unplaced() []plan.Unplaced {
 		}
 	}
 	x.unrelieved(why)
+	x.unpromised(why)
 	x.unparted(why)
 	vms := make([]vmIx, 0, len(why))
 	for i := range why {
@@ -139,6 +156,9 @@ func (s *state) staying(i vmIx) string {
 		return ""
 	}
 	if c := s.overfull(v.host); c != "" {
+		return c
+	}
+	if c, _ := s.starved(v); c != "" {
 		return c
 	}
 	return plan.ConstraintSpread
@@ -219,10 +239,11 @@ const maxNamed = 8
 
 // order is the order in which a host is judged.
 var order = []string{
-	plan.ConstraintSource, plan.ConstraintUnreachable, plan.ConstraintMaintenance, plan.ConstraintServerTier, plan.ConstraintSecurity,
+	plan.ConstraintSource, plan.ConstraintUnreachable, plan.ConstraintMaintenance, plan.ConstraintHypervisor, plan.ConstraintGuest,
+	plan.ConstraintCPUModel, plan.ConstraintServerTier, plan.ConstraintSecurity,
 	plan.ConstraintNetwork, plan.ConstraintNICClass, plan.ConstraintAffinity, plan.ConstraintSpread, plan.ConstraintCPU,
-	plan.ConstraintMemory, plan.ConstraintNICQueues, plan.ConstraintPoolReach, plan.ConstraintPoolTier, plan.ConstraintPoolSpace,
-	plan.ConstraintMode,
+	plan.ConstraintMemory, plan.ConstraintNICQueues, plan.ConstraintNICRate, plan.ConstraintPoolReach, plan.ConstraintPoolTier,
+	plan.ConstraintPoolSpace, plan.ConstraintPoolIOPS, plan.ConstraintPoolThroughput, plan.ConstraintMode,
 }
 
 // refusals counts the hosts by the first constraint that refuses u there, most frequent first, and names the

@@ -19,6 +19,7 @@ type (
 	poolIx int32
 	vmIx   int32
 	unitIx int32
+	modIx  int32
 )
 
 const none = -1
@@ -33,12 +34,14 @@ type state struct {
 	pools []poolState
 	vms   []vmState
 	units []unit
+	mods  []modState
 	index index
 	// spread counts the VMs of a group by failure domain; members lists them.
 	spread  map[domainKey]domainCount
 	members [][]vmIx
 	log     []move
 	added   []fleet.Bytes    // scratch of assign, by pool; zero between calls
+	addedIO []ioUse          // the same of operations and bandwidth
 	alone   []*unit          // by VM: the VM as a unit of its own, made when first asked for
 	needs   []plan.QueueNeed // scratch of packs, as rooms
 	rooms   []plan.QueueRoom
@@ -46,14 +49,14 @@ type state struct {
 }
 
 type hostState struct {
-	snap    *fleet.Host
+	snap    *fleet.Host // its NICs and pools as the modules attached now make them
 	facts   policy.HostFacts
 	cpu     fleet.MilliCPU // promised
 	memory  fleet.Bytes    // promised
 	vms     []vmIx         // sorted
-	queued  []vmIx         // those of them that need queues, sorted
+	queued  []vmIx         // those of them that reserve a part of a NIC, sorted
 	pools   []poolIx       // sorted
-	domains [3]int32       // by kind
+	domains [5]int32       // by kind
 	open    bool           // reachable and not in maintenance
 	bucket  int            // of the index; none when not open
 	slot    int            // in its bucket
@@ -63,12 +66,26 @@ type poolState struct {
 	snap  *fleet.Pool
 	facts policy.PoolFacts
 	free  fleet.Bytes
+	io    ioUse    // reserved
 	hosts []hostIx // that reach it
 }
+
+// ioUse is what disks reserve in a pool.
+type ioUse struct {
+	iops fleet.IOPS
+	rate fleet.MBps
+}
+
+func (a ioUse) plus(b ioUse) ioUse  { return ioUse{a.iops + b.iops, a.rate + b.rate} }
+func (a ioUse) minus(b ioUse) ioUse { return ioUse{a.iops - b.iops, a.rate - b.rate} }
+
+// io is what the n-th disk of v reserves.
+func (v *vmState) io(n int) ioUse { return ioUse{v.need.Disks[n].IOPS, v.need.Disks[n].Throughput} }
 
 type vmState struct {
 	snap   *fleet.VM
 	need   policy.Requirement
+	nics   []plan.QueueNeed // reserved on NICs of its host
 	host   hostIx
 	disks  []poolIx
 	flat   []bool // disks that moved: a copy has no backing chain
@@ -89,6 +106,9 @@ type unit struct {
 	security int
 	queues   fleet.Queues // the largest need of its VMs, and the class of that one
 	class    fleet.NICClass
+	rate     fleet.Mbps // the same of bandwidth
+	fast     fleet.NICClass
+	picky    bool // a VM of it cannot run on every hypervisor, or on every processor
 	// anchor is the host where held VMs of the group are, or none; torn says that they are on several, so that
 	// the group cannot be together anywhere.
 	anchor hostIx
@@ -103,7 +123,7 @@ type domainKey struct {
 type domainCount struct{ all, asking int32 }
 
 // kinds of failure domains, by the index that hostState.domains uses.
-var kinds = [3]policy.Domain{policy.DomainHost, policy.DomainChassis, policy.DomainCluster}
+var kinds = policy.Domains()
 
 // move is one logged change of place of one VM.
 type move struct {
@@ -114,10 +134,14 @@ type move struct {
 	gained     []fleet.Bytes // by disk: what the pool it left got back
 	why, where string        // the reason's halves; empty while tried only
 	wave       int           // from 1 once ordered; 0: one of its own
+	attach     *attaching    // of an I/O module; vm is none then, from may be
 }
 
 // maxTotal bounds the sum of a resource over the fleet, so that no sum overflows.
 const maxTotal = math.MaxInt64 / 4
+
+// maxDiskRate bounds what one disk reserves of a pool.
+const maxDiskRate = 1 << 40
 
 func newState(p *policy.Problem) (*state, error) {
 	if p == nil || p.Snapshot == nil {
@@ -138,13 +162,14 @@ func newState(p *policy.Problem) (*state, error) {
 		return nil, err
 	}
 	s.addUnits()
+	s.addModules()
 	s.index = newIndex(s)
 	return s, nil
 }
 
 func (s *state) addPools() error {
 	s.pools = make([]poolState, len(s.p.Snapshot.Pools))
-	s.added = make([]fleet.Bytes, len(s.pools))
+	s.added, s.addedIO = make([]fleet.Bytes, len(s.pools)), make([]ioUse, len(s.pools))
 	for i := range s.pools {
 		pool := &s.p.Snapshot.Pools[i]
 		facts, ok := s.p.Pools[pool.ID]
@@ -216,7 +241,7 @@ func (s *state) addVMs() error {
 		if !ok || len(need.Disks) != len(v.Disks) {
 			return fmt.Errorf("read problem: vm %s: no requirement for it and each of its %d disks", v.ID, len(v.Disks))
 		}
-		st := vmState{snap: v, need: need, host: s.host(v.Host), hold: plan.HoldReason(s.p, v), unit: none, spread: none}
+		st := vmState{snap: v, need: need, nics: plan.NICNeeds(v, &need), host: s.host(v.Host), hold: plan.HoldReason(s.p, v), unit: none, spread: none}
 		st.disks, st.flat = make([]poolIx, len(v.Disks)), make([]bool, len(v.Disks))
 		used := int64(0)
 		for j, d := range v.Disks {
@@ -240,6 +265,14 @@ func (s *state) addVMs() error {
 			}
 			s.members[g] = append(s.members[g], vmIx(i))
 			st.spread, st.kind = g, max(slices.Index(kinds[:], need.SpreadDomain), 0)
+		}
+		for j, p := range st.disks {
+			if n := need.Disks[j]; n.IOPS < 0 || n.Throughput < 0 || max(int64(n.IOPS), int64(n.Throughput)) > maxDiskRate {
+				return fmt.Errorf("read problem: vm %s: disk %s reserves %d IOPS and %d MB/s, expected 0 to %d", v.ID, v.Disks[j].ID, n.IOPS, n.Throughput, int64(maxDiskRate))
+			}
+			if s.pools[p].io = s.pools[p].io.plus(st.io(j)); max(int64(s.pools[p].io.iops), int64(s.pools[p].io.rate)) > maxTotal {
+				return fmt.Errorf("read problem: vm %s: the sum over pool %s is too large to count", v.ID, s.pools[p].snap.ID)
+			}
 		}
 		s.vms[i] = st
 		s.enter(vmIx(i), st.host)
@@ -287,9 +320,15 @@ func (u *unit) add(i vmIx, v *vmState) {
 	u.memory += v.snap.Memory
 	u.server = max(u.server, v.need.Server)
 	u.security = max(u.security, v.need.Security)
-	if v.need.Queues > u.queues {
-		u.queues, u.class = v.need.Queues, v.need.NICClass
+	for _, n := range v.nics {
+		if n.Queues > u.queues {
+			u.queues, u.class = n.Queues, n.Class
+		}
+		if n.Rate > u.rate {
+			u.rate, u.fast = n.Rate, n.Class
+		}
 	}
+	u.picky = u.picky || len(v.need.Hypervisors) > 0 || v.snap.Guest != "" || v.snap.CPUBaseline != ""
 }
 
 // enter and leave keep a host's sums and the domains' counts; the index is touched by shift alone.
@@ -298,7 +337,7 @@ func (s *state) enter(i vmIx, h hostIx) {
 	host.cpu += v.snap.CPU
 	host.memory += v.snap.Memory
 	host.vms = insert(host.vms, i)
-	if v.need.Queues > 0 {
+	if len(v.nics) > 0 {
 		host.queued = insert(host.queued, i)
 	}
 	s.count(v, host, 1)
@@ -309,7 +348,7 @@ func (s *state) leave(i vmIx, h hostIx) {
 	host.cpu -= v.snap.CPU
 	host.memory -= v.snap.Memory
 	host.vms = remove(host.vms, i)
-	if v.need.Queues > 0 {
+	if len(v.nics) > 0 {
 		host.queued = remove(host.queued, i)
 	}
 	s.count(v, host, -1)
@@ -354,6 +393,8 @@ func (s *state) shift(i vmIx, to hostIx, disks []poolIx) {
 		m.gained[j] = min(plan.Freed(d, v.flat[j]), left.snap.Capacity-left.free)
 		left.free += m.gained[j]
 		s.pools[p].free -= d.Used
+		left.io = left.io.minus(v.io(j))
+		s.pools[p].io = s.pools[p].io.plus(v.io(j))
 		v.flat[j] = true
 	}
 	s.rehost(i, v.host, to)
@@ -377,11 +418,17 @@ func (s *state) undo(n int) {
 	for len(s.log) > n {
 		m := s.log[len(s.log)-1]
 		s.log = s.log[:len(s.log)-1]
+		if m.attach != nil {
+			s.detach(&m)
+			continue
+		}
 		v := &s.vms[m.vm]
 		for j, p := range m.is {
 			if from := m.was[j]; from != p {
 				s.pools[p].free += v.snap.Disks[j].Used
 				s.pools[from].free -= m.gained[j]
+				s.pools[p].io = s.pools[p].io.minus(v.io(j))
+				s.pools[from].io = s.pools[from].io.plus(v.io(j))
 			}
 		}
 		s.rehost(m.vm, m.to, m.from)

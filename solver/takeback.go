@@ -45,7 +45,7 @@ func (s *state) movedUnits() ([]unitIx, map[vmIx]int) {
 	var out []unitIx
 	for n := range s.log {
 		i := s.log[n].vm
-		if _, ok := first[i]; ok {
+		if _, ok := first[i]; ok || i == none {
 			continue
 		}
 		first[i] = n
