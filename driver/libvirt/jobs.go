@@ -190,9 +190,10 @@ func (m *move) awaitMigration(ctx context.Context, s *end, result <-chan error) 
 		}
 		_, done, total, err := m.src.jobStats(ctx, s.dom)
 		if err != nil {
-			continue // the call itself has its own deadline
+			done = w.last // no answer is no progress: QEMU answers nothing while it waits for the peer's storage
+		} else {
+			m.meter.set(clamp(done), clamp(total))
 		}
-		m.meter.set(clamp(done), clamp(total))
 		switch {
 		case aborted.IsZero() && w.stalled(done):
 			aborted = time.Now()

@@ -171,15 +171,23 @@ func (m *move) sameHost() bool { return m.src == m.dst }
 // look asks both ends. On one host both answers are the same.
 func (m *move) look(ctx context.Context) (s, t *end, err error) {
 	if s, err = m.src.probe(ctx, m.r.VM.UUID, m.srcPools); err != nil {
-		return nil, nil, wrap(m.op, fmt.Errorf("ask host %s: %w", m.r.From.Host, err), false)
+		return nil, nil, m.unanswered(m.r.From.Host, err)
 	}
 	if m.sameHost() {
 		return s, s, nil
 	}
 	if t, err = m.dst.probe(ctx, m.r.VM.UUID, m.dstPools); err != nil {
-		return nil, nil, wrap(m.op, fmt.Errorf("ask host %s: %w", m.r.To.Host, err), false)
+		return nil, nil, m.unanswered(m.r.To.Host, err)
 	}
 	return s, t, nil
+}
+
+// unanswered is the error of a host that told its pools before, and does not tell of the VM.
+func (m *move) unanswered(id fleet.HostID, err error) error {
+	if errors.Is(err, errTimeout) {
+		err = fmt.Errorf("%w: it answers, but not about this VM, whose QEMU may wait for a silent host", err)
+	}
+	return wrap(m.op, fmt.Errorf("ask host %s: %w", id, err), false)
 }
 
 // Locate asks the libvirts of both ends where the VM is now. It changes nothing. Files at the other end's
