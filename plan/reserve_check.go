@@ -225,3 +225,69 @@ func (w *world) reserveCount() (all, survived, unprotected int) {
 	}
 	return len(r.cases), survived, len(stuck)
 }
+
+// ReserveFaults gives the indexes of the steps that would break a failure which was survived before them all, as Check finds
+// them; steps that are not legal otherwise are for Check alone.
+func ReserveFaults(p *policy.Problem, steps []Step) []int {
+	w, err := newWorld(p)
+	if err != nil {
+		return nil
+	}
+	c := &checker{w: w}
+	c.keepReserve()
+	var out []int
+	n := 0
+	for _, wave := range Waves(steps) {
+		before := len(c.out)
+		moves := c.reserve(wave)
+		for _, v := range c.out[before:] {
+			i := slices.IndexFunc(wave, func(st Step) bool { return st.N == v.Step })
+			out = append(out, n+i)
+		}
+		c.out = c.out[:before]
+		for i := range wave {
+			if v := w.vms[wave[i].Move.VM.ID]; v != nil && w.unknown(v, wave[i].Move.To) == "" {
+				w.move(v, wave[i].Move.To)
+			}
+		}
+		c.settled(moves)
+		n += len(wave)
+	}
+	return out
+}
+
+// Unsurvived lists the failures that are not survived in the present state, by their number.
+func (r *Reserve) Unsurvived() []int {
+	var out []int
+	for k := range r.cases {
+		if !r.cases[k].survived && !r.Recheck(k) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// Recheck looks anew whether the failure k is survived.
+func (r *Reserve) Recheck(k int) bool {
+	if !r.cases[k].survived {
+		r.settle(int32(k)) // counted by newReserve
+	}
+	return r.cases[k].survived
+}
+
+// Unsaved lists the VMs that the failure k leaves without a place, by their index.
+func (r *Reserve) Unsaved(k int) []int {
+	out := make([]int, 0, len(r.cases[k].unsaved))
+	for _, v := range r.cases[k].unsaved {
+		out = append(out, int(v))
+	}
+	return out
+}
+
+// Survives says whether every failure that hits the host h is survived.
+func (r *Reserve) Survives(h int) bool {
+	return !slices.ContainsFunc(r.hosts[h].cases, func(k int32) bool { return !r.cases[k].survived })
+}
+
+// FailureName names the failure k: "host host-a".
+func (r *Reserve) FailureName(k int) string { return r.cases[k].text() }

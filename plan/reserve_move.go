@@ -286,9 +286,11 @@ func (r *Reserve) Revive() {
 }
 
 // Breaks says whether bringing the VMs to the host h, where they are not yet, breaks a failure that is survived. Their disks count where
-// they are. Nothing is changed but the witnesses. It must not be asked between a break and Mark or Revive.
+// they are. Nothing is changed but the witnesses.
 func (r *Reserve) Breaks(vms []int, h int) bool {
 	vms = slices.DeleteFunc(slices.Clone(vms), func(v int) bool { return slices.Contains(r.vms[v].on, int32(h)) }) // bounded by newReserve
+	before := r.failed
+	r.failed = nil
 	for _, v := range vms {
 		r.Enter(v, h, fleet.Placement{})
 	}
@@ -299,6 +301,6 @@ func (r *Reserve) Breaks(vms []int, h int) bool {
 	if broke {
 		r.Revive()
 	}
-	r.Mark()
+	r.failed = before
 	return broke
 }

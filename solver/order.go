@@ -52,6 +52,8 @@ type waves struct {
 	all   quota
 	on    map[slot]int // moves of a host, or of a link, in one wave
 	parts partings
+	top   int32 // the last wave
+	floor int32 // the wave of the last move of an I/O module, which has one of its own: what follows comes after it
 }
 
 // slot is a host, or a pair of hosts, in one wave. b is none for a host.
@@ -65,6 +67,7 @@ type hostLine struct {
 	cpu, memory line
 	base        []vmIx // that need queues, before the plan
 	queues      []queueEvent
+	wired       bool // an I/O module comes to it or leaves it
 }
 
 // queueEvent is a VM with queues that comes in a wave, or is gone from one on.
@@ -77,6 +80,8 @@ type queueEvent struct {
 // poolLine is what is free in one pool above its reserve, in each wave.
 type poolLine struct {
 	space line
+	iops  line // what can be promised still; without an end where the pool has no limit
+	rate  line
 	moves quota
 	// strict: what leaves might not be credited in full, were it to leave in another order than in the log: the pool
 	// claims more free than its capacity allows.
@@ -95,19 +100,52 @@ func newWaves(s *state) *waves {
 	for i := range s.pools {
 		p := &s.pools[i]
 		w.pools[i].space = newLine(int64(p.snap.Free - p.facts.Reserve))
+		w.pools[i].iops, w.pools[i].rate = newLine(limitOr(int64(p.snap.IOPS))), newLine(limitOr(int64(p.snap.Throughput)))
 	}
 	first := firstPlaces(s)
 	for i := range s.vms {
 		v, h := &s.vms[i], &w.hosts[first[i]]
 		h.cpu.add(1, -int64(v.snap.CPU))
 		h.memory.add(1, -int64(v.snap.Memory))
-		if v.reserves() {
+		if len(v.nics) > 0 {
 			h.base = append(h.base, vmIx(i)) // fewer VMs than 2^31
 		}
+		for j := range v.disks {
+			if io := v.io(j); io != (ioUse{}) {
+				w.promise(s.pool(v.snap.Disks[j].Pool), 1, io, -1)
+			}
+		}
 	}
+	w.addLog()
+	return w
+}
+
+// limitOr is a limit, or more than any sum where there is none.
+func limitOr(n int64) int64 {
+	if n <= 0 {
+		return 1 << 62
+	}
+	return n
+}
+
+// promise changes what a pool can promise still from a wave on.
+func (w *waves) promise(p poolIx, wave int32, io ioUse, sign int64) {
+	w.pools[p].iops.add(wave, sign*int64(io.iops))
+	w.pools[p].rate.add(wave, sign*int64(io.rate))
+}
+
+// addLog looks for what the log makes special: pools and hosts.
+func (w *waves) addLog() {
+	s := w.s
 	gains := make([]fleet.Bytes, len(s.pools))
 	for n := range s.log {
 		m := &s.log[n]
+		if m.attach != nil {
+			w.hosts[m.to].wired = true
+			if m.from != none {
+				w.hosts[m.from].wired = true
+			}
+		}
 		for j, p := range m.was {
 			if p != m.is[j] {
 				gains[p] += m.gained[j]
@@ -116,7 +154,6 @@ func newWaves(s *state) *waves {
 			}
 		}
 	}
-	return w
 }
 
 // firstPlaces is the host of each VM before the log.
@@ -126,17 +163,24 @@ func firstPlaces(s *state) []hostIx {
 		out[i] = s.vms[i].host
 	}
 	for n := len(s.log) - 1; n >= 0; n-- {
-		out[s.log[n].vm] = s.log[n].from
+		if s.log[n].attach == nil {
+			out[s.log[n].vm] = s.log[n].from
+		}
 	}
 	return out
 }
 
 // reserves says whether v has a part of a NIC for itself.
-func (v *vmState) reserves() bool { return v.need.Queues > 0 }
+func (v *vmState) reserves() bool { return len(v.nics) > 0 }
 
 // place finds the wave of m and charges the schedule with it.
 func (w *waves) place(m *move) int {
-	at := w.earliest(m)
+	if m.attach != nil {
+		w.top++
+		w.floor = w.top
+		return int(w.top)
+	}
+	at := max(w.floor+1, w.earliest(m))
 	for {
 		next := w.within(m, at)
 		if next == at {
@@ -145,6 +189,7 @@ func (w *waves) place(m *move) int {
 		at = next
 	}
 	w.charge(m, at)
+	w.top = max(w.top, at)
 	return int(at)
 }
 
@@ -162,17 +207,16 @@ func (w *waves) earliest(m *move) int32 {
 		}
 		at = max(at, w.parts.earliest(m))
 	}
-	for j, p := range m.is {
-		if p == m.was[j] {
-			continue
-		}
-		need := fleet.Bytes(0)
+	for _, p := range m.is {
+		need, io, comes := fleet.Bytes(0), ioUse{}, false
 		for k, q := range m.is {
 			if q == p && q != m.was[k] {
-				need += v.snap.Disks[k].Used
+				need, io, comes = need+v.snap.Disks[k].Used, io.plus(v.io(k)), true
 			}
 		}
-		at = max(at, w.pools[p].space.earliest(int64(need)))
+		if comes {
+			at = max(at, w.pools[p].earliest(need, io))
+		}
 	}
 	for j, p := range m.was {
 		for _, p := range [2]poolIx{p, m.is[j]} {
@@ -181,8 +225,24 @@ func (w *waves) earliest(m *move) int32 {
 			}
 		}
 	}
-	if m.from != m.to && v.reserves() {
+	switch {
+	case m.from == m.to || !v.reserves():
+	case w.hosts[m.to].wired:
+		at = max(at, w.top+1) // its NICs are not the same in every wave
+	default:
 		at = w.queued(m, at)
+	}
+	return at
+}
+
+// earliest is the first wave from which on the pool can take disks of that sum.
+func (p *poolLine) earliest(used fleet.Bytes, io ioUse) int32 {
+	at := p.space.earliest(int64(used))
+	if io.iops > 0 {
+		at = max(at, p.iops.earliest(int64(io.iops)))
+	}
+	if io.rate > 0 {
+		at = max(at, p.rate.earliest(int64(io.rate)))
 	}
 	return at
 }
@@ -286,6 +346,8 @@ func (w *waves) charge(m *move, at int32) {
 		if q := m.is[j]; p != q {
 			w.pools[q].space.add(at, -int64(v.snap.Disks[j].Used))
 			w.pools[p].space.add(at+1, int64(m.gained[j]))
+			w.promise(q, at, v.io(j), -1)
+			w.promise(p, at+1, v.io(j), 1)
 		}
 	}
 	if m.from == m.to {

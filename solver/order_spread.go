@@ -21,7 +21,7 @@ func newPartings(s *state) partings {
 		last: make([]int32, n), after: make([]int32, n),
 	}
 	for i := range s.log {
-		if m := &s.log[i]; m.from != m.to && s.vms[m.vm].spread != none {
+		if m := &s.log[i]; m.attach == nil && m.from != m.to && s.vms[m.vm].spread != none {
 			p.moves[s.vms[m.vm].spread] = true
 		}
 	}

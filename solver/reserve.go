@@ -1,0 +1,204 @@
+package solver
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/berth-project/berth/plan"
+)
+
+// N+1: the state keeps plan.Reserve beside it, so that every move is judged by what it leaves of the places for protected VMs.
+
+// keep tells the reserve of a VM that has gone from one host to another, or whose disks have.
+func (s *state) keep(i vmIx, from, to hostIx, disks []poolIx) {
+	if s.reserve == nil {
+		return
+	}
+	at := s.placement(&s.vms[i], to, disks)
+	s.reserve.Enter(int(i), int(to), at)
+	if from == to {
+		from = none
+	}
+	s.reserve.Leave(int(i), int(from), at)
+}
+
+// spoils says whether u on h would break a failure that is survived now. Nothing does while lax is set, for a unit that
+// has no legal place at all.
+func (s *state) spoils(u *unit, h hostIx) bool {
+	if s.reserve == nil || s.lax {
+		return false
+	}
+	vms := make([]int, len(u.vms))
+	for n, i := range u.vms {
+		vms[n] = int(i)
+	}
+	return s.reserve.Breaks(vms, int(h))
+}
+
+// mendLax places a unit that is wrong where only the reserve is in the way: being right comes before being safe.
+func (x *search) mendLax(u *unit, q query, why func(vmIx, place) string) bool {
+	if x.reserve == nil {
+		return false
+	}
+	x.lax = true
+	defer func() { x.lax = false }()
+	p, ok := x.find(u, q, x.opts.Seed)
+	return ok && x.commit(u, p, why)
+}
+
+// moveOneLax is moveOne where only the reserve is in the way.
+func (x *search) moveOneLax(list []unitIx, why func(vmIx, place) string) bool {
+	if x.reserve == nil {
+		return false
+	}
+	for _, ui := range list {
+		q := anywhere
+		q.host = x.vms[x.units[ui].vms[0]].host
+		if x.mendLax(&x.units[ui], q, why) {
+			return true
+		}
+	}
+	return false
+}
+
+// maxRestore bounds the VMs that restore tries to move, each time it is called.
+const maxRestore = 4096
+
+// restore moves protected VMs off hosts whose loss they would not survive, to where they would. It says whether it moved any.
+func (x *search) restore() bool {
+	if x.reserve == nil {
+		return false
+	}
+	start, tries := x.version, maxRestore
+	for _, k := range x.reserve.Unsurvived() {
+		for _, n := range x.reserve.Unsaved(k) {
+			if tries--; tries < 0 || x.over() {
+				return x.version != start
+			}
+			v := &x.vms[n]
+			if v.unit == none || !x.restoreUnit(&x.units[v.unit], k) {
+				continue
+			}
+			if x.reserve.Recheck(k) {
+				break
+			}
+		}
+	}
+	return x.version != start
+}
+
+// restoreUnit moves u to a host all of whose failures are survived, and stay so.
+func (x *search) restoreUnit(u *unit, k int) bool {
+	home := x.vms[u.vms[0]].host
+	q := anywhere
+	q.host = home
+	p, ok := x.find(u, q, x.opts.Seed)
+	if !ok || !x.reserve.Survives(int(p.host)) {
+		return false
+	}
+	return x.commit(u, p, func(vmIx, place) string {
+		return fmt.Sprintf("would have no place after the loss of %s", x.reserve.FailureName(k))
+	})
+}
+
+// maxSafe bounds how often a log is built anew because a step of it would break a failure in its wave.
+const maxSafe = 8
+
+// orderSafely orders the log so that no wave breaks a failure that was survived before the plan. Units that cannot be moved
+// so are left out, with all that depends on them, and their VMs returned.
+func (s *state) orderSafely() []plan.Unordered {
+	out := []plan.Unordered{}
+	gone := map[unitIx]bool{}
+	for try := 0; ; try++ {
+		log := slices.Clone(s.log)
+		s.order()
+		if s.reserve == nil {
+			return out
+		}
+		bad := s.unsafe()
+		if len(bad) == 0 {
+			return out
+		}
+		for _, n := range bad {
+			gone[s.vms[s.log[n].vm].unit] = true
+		}
+		if try == maxSafe { // no safe order was found: nothing is moved
+			for _, m := range log {
+				if m.attach == nil {
+					gone[s.vms[m.vm].unit] = true
+				}
+			}
+		}
+		s.log = log
+		out = append(out, s.leaveOut(log, gone)...)
+	}
+}
+
+// unsafe replays the waves against the reserve of the snapshot, as plan.Check does. A wave in which a step would break a failure is
+// cut in two before that step; those that do so all the same are returned, by their index in the log.
+func (s *state) unsafe() []int {
+	for try := 0; ; try++ {
+		bad := plan.ReserveFaults(s.p, s.steps())
+		cut := map[int]bool{}
+		for _, n := range bad {
+			if n > 0 && s.log[n-1].wave == s.log[n].wave {
+				cut[n] = true
+			}
+		}
+		if len(cut) == 0 || try == maxSafe {
+			return bad
+		}
+		s.cut(cut)
+	}
+}
+
+// cut begins a new wave before each move of the log whose index is in at.
+func (s *state) cut(at map[int]bool) {
+	more, last := 0, 0
+	for n := range s.log {
+		if s.log[n].wave != last {
+			last = s.log[n].wave
+		}
+		if at[n] {
+			more++
+		}
+		s.log[n].wave = last + more
+	}
+}
+
+// leaveOut builds the log anew without the moves of the units that are gone, and of those that have a move which is not legal
+// without them; these are gone too then.
+func (s *state) leaveOut(log []move, gone map[unitIx]bool) []plan.Unordered {
+	s.log = log
+	to := map[vmIx]move{}
+	for more := true; more; {
+		more = false
+		s.undo(0)
+		for _, m := range log {
+			switch {
+			case m.attach != nil && !s.attachable(m.attach.module, m.to):
+				continue
+			case m.attach != nil:
+				s.attach(m.attach.module, m.to)
+			case gone[s.vms[m.vm].unit]:
+				to[m.vm] = m
+				continue
+			case !s.legal(m.vm, m.to, m.is):
+				gone[s.vms[m.vm].unit], more = true, true
+				continue
+			default:
+				s.shift(m.vm, m.to, m.is)
+			}
+			last := &s.log[len(s.log)-1]
+			last.why, last.where = m.why, m.where
+		}
+	}
+	out := make([]plan.Unordered, 0, len(to))
+	for i, m := range to { // sorted below
+		v := &s.vms[i]
+		out = append(out, plan.Unordered{VM: v.snap.ID, To: s.placement(v, m.to, m.is), Reason: "no order of moves keeps the places for protected VMs"})
+	}
+	slices.SortFunc(out, func(a, b plan.Unordered) int { return cmp.Compare(a.VM, b.VM) })
+	return out
+}
