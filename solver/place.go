@@ -57,7 +57,12 @@ func (s *state) hostRefusal(u *unit, h hostIx) string {
 	case memory > 0 && memory > host.freeMemory():
 		return plan.ConstraintMemory
 	case nics:
-		return s.nicRefusal(host, h, u)
+		if r := s.nicRefusal(host, h, u); r != "" {
+			return r
+		}
+	}
+	if s.spoils(u, h) {
+		return plan.ConstraintReserve
 	}
 	return ""
 }

@@ -50,7 +50,7 @@ func (x *search) mend(ui unitIx) bool {
 	if p, ok := x.find(u, anywhere, x.opts.Seed); ok {
 		return x.commit(u, p, x.whyWrong)
 	}
-	if x.makeRoom(u, none, x.whyWrong) {
+	if x.makeRoom(u, none, x.whyWrong) || x.mendLax(u, anywhere, x.whyWrong) {
 		return true
 	}
 	x.failed[ui] = x.version
@@ -159,7 +159,7 @@ func (x *search) moveOne(list []unitIx, why func(vmIx, place) string) bool {
 			x.stuck[ui] = x.version
 		}
 	}
-	return false
+	return x.moveOneLax(list, why)
 }
 
 // improve moves units off hosts and pools above their need where that saves more than the move costs, most

@@ -242,7 +242,7 @@ var order = []string{
 	plan.ConstraintSource, plan.ConstraintUnreachable, plan.ConstraintMaintenance, plan.ConstraintHypervisor, plan.ConstraintGuest,
 	plan.ConstraintCPUModel, plan.ConstraintServerTier, plan.ConstraintSecurity,
 	plan.ConstraintNetwork, plan.ConstraintNICClass, plan.ConstraintAffinity, plan.ConstraintSpread, plan.ConstraintCPU,
-	plan.ConstraintMemory, plan.ConstraintNICQueues, plan.ConstraintNICRate, plan.ConstraintPoolReach, plan.ConstraintPoolTier,
+	plan.ConstraintMemory, plan.ConstraintNICQueues, plan.ConstraintNICRate, plan.ConstraintReserve, plan.ConstraintPoolReach, plan.ConstraintPoolTier,
 	plan.ConstraintPoolSpace, plan.ConstraintPoolIOPS, plan.ConstraintPoolThroughput, plan.ConstraintMode,
 }
 

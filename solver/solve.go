@@ -39,10 +39,10 @@ func Solve(p *policy.Problem, opts Options) (*plan.Plan, error) {
 	bound := s.lowerBound()
 	x.run()
 	s.compact()
-	s.order()
+	unordered := s.orderSafely()
 	out := &plan.Plan{
 		Version: plan.Version, SnapshotID: p.Snapshot.Digest(), PolicyID: p.PolicyID,
-		Steps: s.steps(), Unplaced: x.unplaced(), Held: s.held(), Unordered: []plan.Unordered{},
+		Steps: s.steps(), Unplaced: x.unplaced(), Held: s.held(), Unordered: unordered,
 	}
 	out.Summary.Bound = bound
 	if out.Summary, err = plan.Summarize(p, out); err != nil {
@@ -78,6 +78,7 @@ func newSearch(s *state, opts Options) *search {
 func (x *search) run() {
 	for range maxPasses {
 		repaired := x.repair()
+		repaired = x.restore() || repaired
 		improved := x.improve()
 		if x.stopped || !repaired && !improved && !x.takeBack() && !x.rearranged() {
 			return
@@ -117,6 +118,9 @@ func (x *search) commit(u *unit, p place, why func(i vmIx, p place) string) bool
 		}
 	}
 	x.version++
+	if x.reserve != nil {
+		x.reserve.Mark() // what it broke is broken: only a unit without a legal place may
+	}
 	return true
 }
 

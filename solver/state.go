@@ -45,7 +45,9 @@ type state struct {
 	alone   []*unit          // by VM: the VM as a unit of its own, made when first asked for
 	needs   []plan.QueueNeed // scratch of packs, as rooms
 	rooms   []plan.QueueRoom
-	queue   []int32 // scratch of bucket.walk
+	queue   []int32       // scratch of bucket.walk
+	reserve *plan.Reserve // nil: nothing is protected
+	lax     bool          // the reserve is no bar now
 }
 
 type hostState struct {
@@ -164,6 +166,10 @@ func newState(p *policy.Problem) (*state, error) {
 	s.addUnits()
 	s.addModules()
 	s.index = newIndex(s)
+	var err error
+	if s.reserve, err = plan.NewReserve(p); err != nil {
+		return nil, fmt.Errorf("read problem: %w", err)
+	}
 	return s, nil
 }
 
@@ -398,6 +404,7 @@ func (s *state) shift(i vmIx, to hostIx, disks []poolIx) {
 		v.flat[j] = true
 	}
 	s.rehost(i, v.host, to)
+	s.keep(i, v.host, to, m.is)
 	v.host, v.disks = to, m.is
 	v.moves++
 	s.log = append(s.log, m)
@@ -432,8 +439,12 @@ func (s *state) undo(n int) {
 			}
 		}
 		s.rehost(m.vm, m.to, m.from)
+		s.keep(m.vm, m.to, m.from, m.was)
 		v.host, v.disks, v.flat = m.from, m.was, m.wasFlat
 		v.moves--
+	}
+	if s.reserve != nil {
+		s.reserve.Revive()
 	}
 }
 
