@@ -31,6 +31,7 @@ lab-down: ## Stop the lab and delete what it made
 deps: ## Install what the tests need (root, Debian); without root their tests skip and say so
 	test/lab/deps
 	test/compat/deps
+	test/oracle/deps
 
 test: deps build ## All tests, those on real libvirt and QEMU included
 	$(GO) vet ./...

@@ -235,11 +235,9 @@ func (w *Program) finish() {
 	for _, x := range w.unit {
 		fmt.Fprintf(&b, " 0 <= %s <= 1\n", x)
 	}
-	if len(w.ints) > 0 {
-		b.WriteString("Binaries\n")
-		for _, x := range w.ints {
-			fmt.Fprintf(&b, " %s\n", x)
-		}
+	b.WriteString("Binaries\n zero\n") // one at least, so that every solver takes it for a program in whole numbers
+	for _, x := range w.ints {
+		fmt.Fprintf(&b, " %s\n", x)
 	}
 	b.WriteString("End\n")
 	w.Text = b.Bytes()

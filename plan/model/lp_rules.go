@@ -208,7 +208,7 @@ func (w *Program) apart(vms []int32) {
 	}
 }
 
-// spread: e says that a domain is in use; of q or not, the weaker demand.
+// spread: u says that a domain is in use; of q or not, the weaker demand.
 func (w *Program) spread(g int, vms []int32) {
 	group := &w.p.Groups[g]
 	if group.Min <= 1 {
@@ -217,7 +217,7 @@ func (w *Program) spread(g int, vms []int32) {
 	least, n := int64(group.Min), int64(len(vms))
 	var used []string
 	for _, d := range w.domains(int(group.Level)) {
-		e := name("e", g, int(d))
+		e := name("u", g, int(d))
 		w.unit = append(w.unit, e)
 		used = append(used, e)
 		w.plus(1, e)
