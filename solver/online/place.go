@@ -86,13 +86,27 @@ func (x *Placer) place(forms []model.VM, allow func(model.HostIx) bool) (Decisio
 		if v.Initial != model.None {
 			q.initial(x)
 		}
-		if x.tree.size > 0 && !v.Fixed {
+		if x.tree.size > 0 && !v.Fixed && x.canLeave(v) {
 			if lb, ok := q.bound(x, 1); ok {
 				q.walk(x, 1, lb)
 			}
 		}
 	}
 	return q.best, q.found
+}
+
+// canLeave says whether the VM's initial host has room for what the VM holds there while it moves.
+func (x *Placer) canLeave(v *model.VM) bool {
+	if v.Initial == model.None {
+		return true
+	}
+	s, host := &x.hosts[v.Initial], &x.p.Hosts[v.Initial]
+	for r, d := range v.Demand {
+		if d > 0 && x.p.Resources[r].Transient && s.use[r]+s.extra[r]+d > host.Capacity[r] {
+			return false
+		}
+	}
+	return true
 }
 
 func (q *query) begin(x *Placer, v *model.VM, form int) {
