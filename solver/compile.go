@@ -183,9 +183,8 @@ func (c *compiler) bound(u *unit) bool {
 			return true // of two groups, or two of one
 		}
 		group = max(group, v.spread)
-		if disks += len(v.disks); v.need.Queues > 0 || v.need.Rate > 0 {
-			nics++
-		}
+		disks += len(v.disks)
+		nics += len(v.nics)
 		for j := range v.disks {
 			if c.farChain(v, j) {
 				return true

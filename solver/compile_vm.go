@@ -37,8 +37,10 @@ func (c *compiler) addVMs() {
 				m.Demand[shareResource] += l.Shares
 			}
 			priority = max(priority, v.need.Priority)
-			if (v.need.Queues > 0 || v.need.Rate > 0) && !c.loose {
-				m.NICs = append(m.NICs, model.NICNeed{Class: int8(v.need.NICClass), Queues: clamp32(int64(v.need.Queues)), Rate: int64(v.need.Rate)})
+			for _, n := range v.nics {
+				if !c.loose {
+					m.NICs = append(m.NICs, model.NICNeed{Class: int8(n.Class), Queues: clamp32(int64(n.Queues)), Rate: int64(n.Rate)})
+				}
 			}
 		}
 		m.Priority = int32(priority)

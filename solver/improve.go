@@ -39,7 +39,9 @@ func (x *search) progress() {
 		soft += x.softCost(v, v.host, v.disks)
 	}
 	for n := range x.log {
-		soft += x.moveCost(&x.log[n])
+		if m := &x.log[n]; m.attach == nil {
+			soft += x.moveCost(m)
+		}
 	}
 	for h := range x.hosts {
 		parts += x.hostParts(m, hostIx(h), x.load(m, hostIx(h))) // fewer hosts than 2^31
