@@ -84,6 +84,10 @@ const (
 // lowerBound is what every plan for the state costs at least, moves included, in points; 0 where the fleet is too large
 // for the model to tell.
 func (s *state) lowerBound() int64 {
+	s, err := s.equipped()
+	if err != nil {
+		return 0
+	}
 	c, err := (&compiler{s: s, loose: true}).build()
 	if err != nil {
 		return 0

@@ -282,3 +282,34 @@ func (s *state) applyModule(st *plan.Step) error {
 	}
 	return fmt.Errorf("step %d names what there is not", st.N)
 }
+
+// equipped is the fleet with every I/O module on each host that it could be moved to, all at once: no plan has more.
+func (s *state) equipped() (*state, error) {
+	snap := *s.p.Snapshot
+	snap.Modules = nil
+	movable := slices.DeleteFunc(slices.Clone(s.p.Snapshot.Modules), func(m fleet.IOModule) bool {
+		return !s.p.Snapshot.Source(m.Source).Capabilities.AttachModules
+	})
+	if len(movable) == 0 {
+		return s, nil
+	}
+	snap.Hosts = slices.Clone(snap.Hosts)
+	for i := range movable {
+		m := &movable[i]
+		for _, id := range m.AttachableTo {
+			if h := snap.Host(id); id != m.Host {
+				h.NICs, h.Pools = m.With(h)
+			}
+		}
+	}
+	for i := range snap.Hosts {
+		h := &snap.Hosts[i]
+		h.NICs = slices.Clone(h.NICs)
+		for j := range h.NICs {
+			h.NICs[j].Module = ""
+		}
+	}
+	p := *s.p
+	p.Snapshot = &snap
+	return newState(&p)
+}

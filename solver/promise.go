@@ -128,3 +128,22 @@ func (x *search) unpromised(why map[vmIx]string) {
 		}
 	}
 }
+
+// refusedAt is the constraint that refuses u on another host. Where u has to leave a pool that has promised too much, own, a
+// host with no other pool for it refuses it by the same.
+func (s *state) refusedAt(u *unit, h hostIx, own string) string {
+	_, r := s.fit(u, h, anywhere)
+	if r != "" || own != plan.ConstraintPoolIOPS && own != plan.ConstraintPoolThroughput {
+		return r
+	}
+	for _, i := range u.vms {
+		if c, p := s.starved(&s.vms[i]); c == own {
+			q := anywhere
+			q.pool = p
+			if _, r := s.fit(u, h, q); r != "" {
+				return own
+			}
+		}
+	}
+	return ""
+}

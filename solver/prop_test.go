@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -28,10 +29,15 @@ func after(p *policy.Problem, steps []plan.Step) *policy.Problem {
 	c := *p
 	s := *p.Snapshot
 	s.VMs, s.Pools = slices.Clone(s.VMs), slices.Clone(s.Pools)
+	s.Hosts, s.Modules = slices.Clone(s.Hosts), slices.Clone(s.Modules)
 	for i := range s.VMs {
 		s.VMs[i].Disks = slices.Clone(s.VMs[i].Disks)
 	}
 	for _, st := range steps {
+		if st.Attach != nil {
+			afterModule(&s, st.Attach)
+			continue
+		}
 		v := s.VM(st.Move.VM.ID)
 		v.Host = st.Move.To.Host
 		for i, d := range st.Move.To.Disks {
@@ -74,6 +80,10 @@ func TestSolvingAgainMovesNothing(t *testing.T) {
 		pl := mustSolve(t, p)
 		again := mustSolve(t, after(p, pl.Steps))
 		for _, st := range again.Steps {
+			if st.Attach != nil {
+				t.Errorf("moves module %s to %s: %s", st.Attach.Module.ID, st.Attach.To, st.Reason)
+				continue
+			}
 			t.Errorf("moves %s from %v to %v: %s", st.Move.VM.ID, st.Move.From, st.Move.To, st.Reason)
 		}
 		if len(again.Unplaced) != len(pl.Unplaced) {
@@ -93,6 +103,8 @@ func TestPermutedInputGivesTheSamePlan(t *testing.T) {
 		rnd.Shuffle(len(s.Hosts), func(i, j int) { s.Hosts[i], s.Hosts[j] = s.Hosts[j], s.Hosts[i] })
 		rnd.Shuffle(len(s.Pools), func(i, j int) { s.Pools[i], s.Pools[j] = s.Pools[j], s.Pools[i] })
 		rnd.Shuffle(len(s.VMs), func(i, j int) { s.VMs[i], s.VMs[j] = s.VMs[j], s.VMs[i] })
+		s.Modules = slices.Clone(s.Modules)
+		rnd.Shuffle(len(s.Modules), func(i, j int) { s.Modules[i], s.Modules[j] = s.Modules[j], s.Modules[i] })
 		s.Sort()
 		q.Snapshot = &s
 		a, b := encoded(t, p), encoded(t, &q)
@@ -140,8 +152,28 @@ func TestUnplacedHasNoPlace(t *testing.T) {
 			if st := anyPlace(end, u.VM); st != nil {
 				t.Errorf("%s (%s) could go to %v", u.VM, u.Reason, st.Move.To)
 			}
+			if m, st := anyModule(end, u.VM); st != nil && !strings.Contains(u.Reason, "has promised") {
+				t.Errorf("%s (%s) could go to %v with module %s on %s", u.VM, u.Reason, st.Move.To, m.Module.ID, m.To)
+			}
 		}
 	})
+}
+
+// anyModule is a place for the VM that one move of a module makes, found by trying all.
+func anyModule(p *policy.Problem, id fleet.VMID) (*fleet.Attachment, *plan.Step) {
+	for i := range p.Snapshot.Modules {
+		m := &p.Snapshot.Modules[i]
+		for _, h := range m.AttachableTo {
+			st := moduleStep(p, m, h)
+			if len(plan.CheckSteps(p, []plan.Step{st})) > 0 {
+				continue
+			}
+			if place := anyPlace(after(p, []plan.Step{st}), id); place != nil {
+				return st.Attach, place
+			}
+		}
+	}
+	return nil, nil
 }
 
 // anyPlace is a step that mends all that is wrong with the VM, found by trying all.
@@ -202,7 +234,7 @@ func step(p *policy.Problem, v *fleet.VM, to fleet.Placement) *plan.Step {
 func brokenVM(p *policy.Problem, id fleet.VMID, need policy.Requirement) bool {
 	v := p.Snapshot.VM(id)
 	h, facts := p.Snapshot.Host(v.Host), p.Hosts[v.Host]
-	if facts.Tier < need.Server || facts.Security < need.Security || h.Maintenance || h.Unreachable {
+	if facts.Tier < need.Server || facts.Security < need.Security || h.Maintenance || h.Unreachable || brokenFit(p, v, h) {
 		return true
 	}
 	if need.NICClass > 0 && !slices.ContainsFunc(h.NICs, func(n fleet.NIC) bool { return n.Class >= need.NICClass }) {
@@ -225,9 +257,8 @@ func brokenVM(p *policy.Problem, id fleet.VMID, need policy.Requirement) bool {
 		if o.Host == v.Host {
 			cpu += o.CPU
 			memory += o.Memory
-			if n := p.VMs[o.ID]; n.Queues > 0 {
-				queues = append(queues, plan.QueueNeed{Class: n.NICClass, Queues: n.Queues})
-			}
+			n := p.VMs[o.ID]
+			queues = append(queues, plan.NICNeeds(&o, &n)...)
 		}
 		if g := need.SpreadGroup; g != "" && o.ID != id && p.VMs[o.ID].SpreadGroup == g {
 			oh := p.Snapshot.Host(o.Host)
@@ -240,7 +271,7 @@ func brokenVM(p *policy.Problem, id fleet.VMID, need policy.Requirement) bool {
 	}
 	var rooms []plan.QueueRoom
 	for _, n := range h.NICs {
-		rooms = append(rooms, plan.QueueRoom{Class: n.Class, Free: n.Queues})
+		rooms = append(rooms, plan.QueueRoom{Class: n.Class, Free: n.Queues, Rate: n.Guarantee})
 	}
 	return cpu > facts.CPU || memory > facts.Memory || !plan.PackQueues(rooms, queues)
 }

@@ -27,6 +27,7 @@ func drawProblem(t *rapid.T) *policy.Problem {
 	for i := range rapid.IntRange(0, 12).Draw(t, "vms") {
 		drawVM(t, p, i)
 	}
+	drawFit(t, p)
 	p.Snapshot.Sort()
 	if err := p.Snapshot.Validate(); err != nil {
 		t.Fatal(err)

@@ -255,7 +255,7 @@ func (s *state) refusals(u *unit, own string) ([]plan.RefusedHost, string) {
 		h := hostIx(i) // fewer hosts than 2^31
 		r := own
 		if own == "" || h != s.vms[u.vms[0]].host {
-			_, r = s.fit(u, h, anywhere)
+			r = s.refusedAt(u, h, own)
 		}
 		n := slices.Index(order, r)
 		if n < 0 {
