@@ -291,3 +291,14 @@ func (r *Reserve) Survives(h int) bool {
 
 // FailureName names the failure k: "host host-a".
 func (r *Reserve) FailureName(k int) string { return r.cases[k].text() }
+
+// Refuges lists up to limit hosts that could take the VM v after the failure k if they had room.
+func (r *Reserve) Refuges(k, v, limit int) []int {
+	var out []int
+	for _, h := range r.open {
+		if len(out) < limit && r.takes(&r.cases[k], int32(v), h) { // counted by newReserve
+			out = append(out, int(h))
+		}
+	}
+	return out
+}

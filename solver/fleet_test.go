@@ -73,6 +73,13 @@ func parseFleet(t *testing.T, text string) *policy.Problem {
 			l.vm(p, fleet.VMID(f[1]))
 		case "source":
 			l.source(p, fleet.SourceID(f[1]))
+		case "moves": // moves limits host=2 link=1 pool=4 wave=64
+			p.Moves = policy.MoveLimits{PerHost: l.num("host", 0), PerLink: l.num("link", 0), PerPool: l.num("pool", 0), PerWave: l.num("wave", 0)}
+		case "reserve": // reserve limits over=host,chassis evict
+			for _, o := range l.list("over") {
+				p.Reserve.Over = append(p.Reserve.Over, policy.Loss(o))
+			}
+			p.Reserve.EvictUnprotected = l.has("evict")
 		default:
 			t.Fatalf("line %d: %q is no host, pool, vm or source", n+1, f[0])
 		}
@@ -189,7 +196,7 @@ func (a *args) vm(p *policy.Problem, id fleet.VMID) {
 		Level: level, Priority: policy.Priority(a.num("prio", 100)), Server: rank(a.t, serverTiers, a.str("needs", "bronze")),
 		NICClass: fleet.NICClass(a.num("nic", 0)), Queues: fleet.Queues(a.num("queues", 0)), Security: a.num("security", 0),
 		SpreadGroup: a.str("spread", ""), SpreadDomain: policy.Domain(a.str("over", "")), AffinityGroup: a.str("affinity", ""),
-		Hold: strings.ReplaceAll(a.str("hold", ""), "_", " "),
+		Hold: strings.ReplaceAll(a.str("hold", ""), "_", " "), Protect: a.has("protect"),
 	}
 	if need.SpreadGroup != "" && need.SpreadDomain == "" {
 		need.SpreadDomain = policy.DomainHost

@@ -98,8 +98,12 @@ func explained(t *testing.T, p *policy.Problem, pl *plan.Plan, ask string) strin
 
 func planText(pl *plan.Plan) string {
 	var b strings.Builder
-	for _, st := range pl.Steps {
+	parallel := len(pl.Steps) > 0 && pl.Steps[len(pl.Steps)-1].Wave < len(pl.Steps)
+	for i, st := range pl.Steps {
 		m := &st.Move
+		if parallel && (i == 0 || pl.Steps[i-1].Wave != st.Wave) {
+			fmt.Fprintf(&b, "wave %d\n", st.Wave)
+		}
 		fmt.Fprintf(&b, "%d. %s %s", st.N, m.VM.ID, m.Mode)
 		if m.From.Host != m.To.Host {
 			fmt.Fprintf(&b, " %s -> %s", m.From.Host, m.To.Host)
@@ -119,6 +123,12 @@ func planText(pl *plan.Plan) string {
 		for _, r := range u.Refused {
 			fmt.Fprintf(&b, "   %s: %d %v\n", r.Constraint, r.Count, r.Hosts)
 		}
+	}
+	for _, u := range pl.Unordered {
+		fmt.Fprintf(&b, "unordered %s to %s: %s\n", u.VM, u.To.Host, u.Reason)
+	}
+	if r := pl.Summary.Reserve; r.Failures > 0 {
+		fmt.Fprintf(&b, "survives %d of %d failures, %d before; %d VMs that no reserve can help\n", r.SurvivedAfter, r.Failures, r.SurvivedBefore, r.Unprotected)
 	}
 	for _, h := range pl.Held {
 		fmt.Fprintf(&b, "held %s: %s\n", h.VM, h.Reason)

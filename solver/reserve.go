@@ -62,25 +62,26 @@ func (x *search) moveOneLax(list []unitIx, why func(vmIx, place) string) bool {
 	return false
 }
 
-// maxRestore bounds the VMs that restore tries to move, each time it is called.
-const maxRestore = 4096
+// Bounds of restore, each time it is called: failures looked at, and for each the hosts and the units tried.
+const (
+	maxRestore      = 1024
+	maxRestoreHosts = 16
+	maxRestoreUnits = 8
+)
 
-// restore moves protected VMs off hosts whose loss they would not survive, to where they would. It says whether it moved any.
+// restore mends failures that are not survived: it moves VMs that are not protected off hosts that protected ones could go to, best
+// onto those that the failure takes anyway. It says whether it moved any.
 func (x *search) restore() bool {
 	if x.reserve == nil {
 		return false
 	}
-	start, tries := x.version, maxRestore
-	for _, k := range x.reserve.Unsurvived() {
-		for _, n := range x.reserve.Unsaved(k) {
-			if tries--; tries < 0 || x.over() {
-				return x.version != start
-			}
-			v := &x.vms[n]
-			if v.unit == none || !x.restoreUnit(&x.units[v.unit], k) {
-				continue
-			}
-			if x.reserve.Recheck(k) {
+	start := x.version
+	for n, k := range x.reserve.Unsurvived() {
+		if n >= maxRestore || x.over() {
+			break
+		}
+		for _, v := range x.reserve.Unsaved(k) {
+			if x.restoreFor(k, vmIx(v)) || x.over() { // an index of VMs
 				break
 			}
 		}
@@ -88,18 +89,37 @@ func (x *search) restore() bool {
 	return x.version != start
 }
 
-// restoreUnit moves u to a host all of whose failures are survived, and stay so.
-func (x *search) restoreUnit(u *unit, k int) bool {
-	home := x.vms[u.vms[0]].host
-	q := anywhere
-	q.host = home
-	p, ok := x.find(u, q, x.opts.Seed)
-	if !ok || !x.reserve.Survives(int(p.host)) {
-		return false
+// restoreFor empties one host as far as it takes for the failure k to be survived, or leaves all as it is.
+func (x *search) restoreFor(k int, i vmIx) bool {
+	for _, h := range x.reserve.Refuges(k, int(i), maxRestoreHosts) {
+		mark, version := len(x.log), x.version
+		list := x.unitsOn(hostIx(h), "")
+		list = slices.DeleteFunc(list, func(ui unitIx) bool { return x.protected(&x.units[ui]) })
+		for _, ui := range list[:min(len(list), maxRestoreUnits)] {
+			q := anywhere
+			q.host = hostIx(h) // an index of hosts
+			p, ok := x.find(&x.units[ui], q, x.opts.Seed)
+			if !ok || !x.commit(&x.units[ui], p, func(vmIx, place) string { return x.whyRestore(k, i) }) {
+				continue
+			}
+			if x.reserve.Recheck(k) {
+				return true
+			}
+		}
+		x.undo(mark)
+		x.version = version
 	}
-	return x.commit(u, p, func(vmIx, place) string {
-		return fmt.Sprintf("would have no place after the loss of %s", x.reserve.FailureName(k))
-	})
+	return false
+}
+
+// protected says whether a VM of u is.
+func (s *state) protected(u *unit) bool {
+	return slices.ContainsFunc(u.vms, func(i vmIx) bool { return s.vms[i].need.Protect })
+}
+
+func (x *search) whyRestore(k int, i vmIx) string {
+	v := &x.vms[i]
+	return fmt.Sprintf("makes room for %s (%s, protected) after a loss of %s", v.snap.ID, v.need.Level, x.reserve.FailureName(k))
 }
 
 // maxSafe bounds how often a log is built anew because a step of it would break a failure in its wave.
