@@ -61,12 +61,16 @@ type compiler struct {
 	items  []item
 	// loose compiles for a lower bound: every VM for itself, what is broken may stay at the cost of its place, and
 	// rules between VMs are left out. Whatever a plan can do, an assignment of the model can do for less.
-	loose   bool
-	demand  []fleet.Bytes // by pool: of disks in the model
-	classes map[string]int32
-	reps    []hostIx // by class of hosts, one of it
-	disks   map[diskKey]int32
-	err     error
+	loose bool
+	// live compiles for placing VMs one at a time: every VM for itself with its disks, where it is and never moved, and
+	// hosts and pools with what they have.
+	live     bool
+	demand   []fleet.Bytes // by pool: of disks in the model
+	classes  map[string]int32
+	reps     []hostIx // by class of hosts, one of it
+	disks    map[diskKey]int32
+	poolKeys []poolKey
+	err      error
 }
 
 func compile(s *state) (*compiler, error) { return (&compiler{s: s}).build() }
@@ -87,9 +91,11 @@ func (c *compiler) build() (*compiler, error) {
 	c.addHosts()
 	c.addVMs()
 	c.addPools()
-	c.settleHosts()
-	c.settleGroups()
-	if c.err == nil {
+	if !c.live {
+		c.settleHosts()
+		c.settleGroups()
+	}
+	if c.err == nil && !c.live {
 		c.err = c.p.Validate()
 	}
 	if c.err != nil {
@@ -155,6 +161,8 @@ func (c *compiler) addItems() {
 	for i := range c.s.vms {
 		v := &c.s.vms[i]
 		switch {
+		case c.live:
+			c.items = append(c.items, item{vms: c.s.single(vmIx(i)).vms, unit: v.unit})
 		case v.hold != "":
 			c.items = append(c.items, item{vms: []vmIx{vmIx(i)}, unit: none, fixed: true}) // fewer VMs than 2^31
 		case c.loose:

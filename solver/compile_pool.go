@@ -65,11 +65,18 @@ func (c *compiler) addPools() {
 		room := pool.free - pool.facts.Reserve
 		base := max(pool.snap.Capacity-pool.free-c.demand[i], 0)
 		c.p.Pools[i] = model.Pool{
-			Class: n, Open: room >= 0, Base: []int64{int64(base), 0, 0},
-			Capacity: []int64{int64(base + c.demand[i] + max(room, 0)), int64(pool.snap.IOPS), int64(pool.snap.Throughput)},
+			Class: n, Open: room >= 0 || c.live, Base: []int64{int64(base), 0, 0},
+			Capacity: []int64{int64(base + c.demand[i] + c.spareRoom(room)), int64(pool.snap.IOPS), int64(pool.snap.Throughput)},
 		}
 	}
+	c.poolKeys = keys
 	c.poolRates()
+	c.priceDisks()
+}
+
+// priceDisks makes the table of what disks cost in pools.
+func (c *compiler) priceDisks() {
+	keys := c.poolKeys
 	c.p.PoolFit = make([][]model.Points, len(c.disks))
 	for key, n := range c.disks { // each sets its own row: the order does not matter
 		row := make([]model.Points, len(keys))
@@ -82,6 +89,17 @@ func (c *compiler) addPools() {
 		}
 		c.p.PoolFit[n] = row
 	}
+}
+
+// unlimitedRate is what a pool of which nothing is known promises to VMs that are still to come.
+const unlimitedRate = 1 << 50
+
+// spareRoom is what a pool has above its use: a pool below its reserve has none, and in a live problem less than none.
+func (c *compiler) spareRoom(room fleet.Bytes) fleet.Bytes {
+	if c.live {
+		return room
+	}
+	return max(room, 0)
 }
 
 // poolRates counts the IOPS and the throughput that are reserved. A pool of which nothing is known promises what all
@@ -109,9 +127,13 @@ func (c *compiler) poolRates() {
 		for k := range all {
 			capacity := &c.p.Pools[i].Capacity[iopsResource+k]
 			if *capacity <= 0 {
-				*capacity = all[k]
+				if *capacity = all[k]; c.live {
+					*capacity = unlimitedRate
+				}
 			}
-			*capacity = max(*capacity, use[i][k])
+			if !c.live {
+				*capacity = max(*capacity, use[i][k])
+			}
 		}
 	}
 }

@@ -49,7 +49,9 @@ func (c *compiler) addVMs() {
 			continue
 		}
 		m.Class = c.vmClass(it)
-		m.Move = c.movePrices(it)
+		if !c.live {
+			m.Move = c.movePrices(it)
+		}
 		for _, i := range it.vms {
 			for j := range c.s.vms[i].disks {
 				m.Disks = append(m.Disks, c.disk(&c.s.vms[i], j))
@@ -89,17 +91,29 @@ func (c *compiler) fixedClass(it *item) int32 {
 // vmClass numbers the kinds of VMs: all that fixedRefusal and TierCost look at. A loose problem lets a VM stay where its
 // need is broken.
 func (c *compiler) vmClass(it *item) int32 {
-	u := &c.s.units[it.unit]
+	u := c.s.single(it.vms[0])
 	own := int32(none)
-	if c.loose {
-		u = c.s.single(it.vms[0])
+	switch {
+	case c.loose:
 		if h := c.s.vms[it.vms[0]].host; c.s.fixedRefusal(u, h) != "" {
 			own = c.p.Hosts[h].Class
 		}
+	case !c.live:
+		u = &c.s.units[it.unit]
 	}
+	return c.class(fmt.Sprintf("%s %d", c.vmKey(u), own), func(h hostIx) model.Points {
+		if c.p.Hosts[h].Class == own {
+			return c.tierCost(u, h)
+		}
+		return c.fitCost(u, h)
+	})
+}
+
+// vmKey tells units apart by what fitCost looks at.
+func (c *compiler) vmKey(u *unit) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "vm %d %d %d", u.server, u.security, own)
-	for _, i := range it.vms {
+	fmt.Fprintf(&b, "vm %d %d", u.server, u.security)
+	for _, i := range u.vms {
 		v := &c.s.vms[i]
 		fmt.Fprintf(&b, " %q %d %d %d %q %q %q", v.snap.Source, v.snap.CPU, v.need.Server, v.need.NICClass, v.need.Hypervisors, v.snap.Guest,
 			v.snap.CPUBaseline)
@@ -107,17 +121,24 @@ func (c *compiler) vmClass(it *item) int32 {
 			fmt.Fprintf(&b, " %q", n.Network)
 		}
 	}
-	return c.class(b.String(), func(h hostIx) model.Points {
-		if c.s.fixedRefusal(u, h) != "" && c.p.Hosts[h].Class != own {
-			return model.Forbidden
-		}
-		var cost int64
-		for _, i := range it.vms {
-			v := &c.s.vms[i]
-			cost += plan.TierCost(c.s.p.Weights, c.s.hosts[h].facts.Tier, v.need.Server, v.snap.CPU)
-		}
-		return c.scaled(cost)
-	})
+	return b.String()
+}
+
+// fitCost is what u costs on h by itself, or Forbidden.
+func (c *compiler) fitCost(u *unit, h hostIx) model.Points {
+	if c.s.fixedRefusal(u, h) != "" {
+		return model.Forbidden
+	}
+	return c.tierCost(u, h)
+}
+
+func (c *compiler) tierCost(u *unit, h hostIx) model.Points {
+	var cost int64
+	for _, i := range u.vms {
+		v := &c.s.vms[i]
+		cost += plan.TierCost(c.s.p.Weights, c.s.hosts[h].facts.Tier, v.need.Server, v.snap.CPU)
+	}
+	return c.scaled(cost)
 }
 
 // class finds a row of Fit by its key, or makes it, a cost for one host of each class.
@@ -181,7 +202,9 @@ func inSteps(move *[4]model.Points) {
 }
 
 // anchored says whether held VMs of its group keep it on its host.
-func (c *compiler) anchored(it *item) bool { return it.unit != none && c.s.units[it.unit].anchor != none }
+func (c *compiler) anchored(it *item) bool {
+	return it.unit != none && c.s.units[it.unit].anchor != none
+}
 
 // modeOf is how v can make a change: live where that is possible; "" when it cannot.
 func (s *state) modeOf(v *vmState, host, storage bool) fleet.Mode {
