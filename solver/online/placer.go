@@ -13,7 +13,7 @@ type Score int8
 const (
 	// FirstFit takes the host with the lowest index.
 	FirstFit Score = iota
-	// BestFit takes the host with the least free capacity, summed over the resources as shares of the largest host's.
+	// BestFit takes the host that has least free of its scarcest resource, as shares of what the largest host has.
 	BestFit
 	// WorstFit takes the host with the most.
 	WorstFit
@@ -58,6 +58,8 @@ type Placer struct {
 	group []groupState
 	nics  [][]int8 // by VM and need
 	at    []int32  // by VM: its position in hostState.vms
+	since []int64  // by VM: when it came
+	now   int64
 	spare []int    // VM slots of which the VM was removed
 	gone  []bool   // by VM: its slot is spare
 	tree  tree
@@ -81,6 +83,7 @@ func New(p *model.Problem, a *model.Assignment, o Options) (*Placer, error) {
 	x.nics = make([][]int8, len(p.VMs))
 	x.at = make([]int32, len(p.VMs))
 	x.gone = make([]bool, len(p.VMs))
+	x.since = make([]int64, len(p.VMs))
 	x.pools = make([]poolState, len(p.Pools))
 	for i := range p.Pools {
 		x.pools[i].use = append([]int64(nil), p.Pools[i].Base...)

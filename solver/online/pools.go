@@ -121,6 +121,9 @@ func (s *disksSearch) dive(k int, cost int64) {
 		return
 	}
 	if k == len(s.order) {
+		if !s.stay && s.q.vm.Initial != model.None && !s.changed() {
+			return // priced as a change, which may be cheaper than none
+		}
 		s.best = poolChoice{ok: true, cost: cost, pools: slices.Clone(s.take)}
 		return
 	}
@@ -150,6 +153,16 @@ func (s *disksSearch) dive(k int, cost int64) {
 	}
 }
 
+// changed says whether a disk leaves its initial pool.
+func (s *disksSearch) changed() bool {
+	for j := range s.take {
+		if d := &s.q.vm.Disks[j]; d.Initial != model.None && d.Initial != s.take[j] {
+			return true
+		}
+	}
+	return false
+}
+
 func sign(a, b int64) int {
 	if a < b {
 		return -1
@@ -165,26 +178,30 @@ func (s *disksSearch) room(at model.PoolIx) int64 {
 	return s.x.p.Pools[at].Capacity[0] - s.x.pools[at].use[0]
 }
 
-// fits says whether a pool has room for a disk beside those that the search has put there.
+// fits says whether a pool has room for the disk of depth k beside those that the search has put there. Parked disks that
+// it has not come to yet may still leave, which is judged when it comes to them.
 func (s *disksSearch) fits(k int, d *model.Disk, at model.PoolIx) bool {
-	if at == d.Initial && s.q.parked {
-		return true
-	}
-	for r, n := range d.Demand {
-		if n == 0 {
-			continue
+	stays := at == d.Initial && s.q.parked
+	pool, use := &s.x.p.Pools[at], s.x.pools[at].use
+	for r := range d.Demand {
+		come, free := int64(0), pool.Capacity[r]-use[r]
+		if !stays {
+			come = d.Demand[r]
 		}
-		free := s.x.p.Pools[at].Capacity[r] - s.x.pools[at].use[r] - n
-		for _, j := range s.order[:k] {
-			e := &s.q.vm.Disks[j]
-			if s.take[j] == at && (at != e.Initial || !s.q.parked) {
-				free -= e.Demand[r]
+		for n, j := range s.order {
+			if n == k {
+				continue
 			}
-			if s.q.parked && e.Initial == at && s.take[j] != at && !e.Sticky && !s.x.p.PoolResources[r].Transient {
+			e := &s.q.vm.Disks[j]
+			home := e.Initial == at && s.q.parked
+			switch {
+			case n < k && s.take[j] == at && !home:
+				come += e.Demand[r]
+			case home && (n > k || s.take[j] != at) && !e.Sticky && !s.x.p.PoolResources[r].Transient:
 				free += e.Demand[r]
 			}
 		}
-		if free < 0 {
+		if come > 0 && come > free {
 			return false
 		}
 	}

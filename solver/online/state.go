@@ -43,6 +43,7 @@ func (x *Placer) slot(vm model.VM) int {
 		x.spare = x.spare[:n-1]
 		x.p.VMs[i] = vm
 		x.gone[i] = false
+		x.since[i] = x.now
 	} else {
 		x.p.VMs = append(x.p.VMs, vm)
 		x.a.Host = append(x.a.Host, model.None)
@@ -50,6 +51,7 @@ func (x *Placer) slot(vm model.VM) int {
 		x.nics = append(x.nics, nil)
 		x.at = append(x.at, 0)
 		x.gone = append(x.gone, false)
+		x.since = append(x.since, x.now)
 	}
 	x.park(i)
 	return i

@@ -173,18 +173,29 @@ func (x *Placer) key(h model.HostIx) int64 {
 	if x.o.Score == FirstFit {
 		return int64(h)
 	}
-	sum := int64(0)
+	least := int64(math.MaxInt64)
 	for r, unit := range x.tree.unit {
-		if free := x.p.Hosts[h].Capacity[r] - x.hosts[h].use[r]; free > 0 && unit > 0 {
-			hi, lo := bits.Mul64(uint64(free), share)
-			q, _ := bits.Div64(hi, lo, uint64(unit))
-			sum += int64(q) //nolint:gosec // at most share
+		if unit > 0 {
+			least = min(least, shareOf(x.p.Hosts[h].Capacity[r]-x.hosts[h].use[r], unit))
 		}
 	}
 	if x.o.Score == WorstFit {
-		return -sum
+		return -least
 	}
-	return sum
+	return least
+}
+
+// shareOf is n of unit, in parts of share; 0 for less than nothing.
+func shareOf(n, unit int64) int64 {
+	if n <= 0 {
+		return 0
+	}
+	if n >= unit {
+		return share
+	}
+	hi, lo := bits.Mul64(uint64(n), share)
+	q, _ := bits.Div64(hi, lo, uint64(unit))
+	return int64(q) //nolint:gosec // at most share
 }
 
 // join makes node i the bound of its two children.
