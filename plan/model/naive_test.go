@@ -256,6 +256,9 @@ func TestPlantedAndNaive(t *testing.T) {
 		if bad := model.Verify(p, planted); len(bad) > 0 && !strays(p, planted) {
 			t.Fatalf("seed %d: planted: %+v", seed, bad)
 		}
+		if c := p.Contradictions(); len(c) > 0 {
+			t.Fatalf("seed %d: has an answer, but %q", seed, c)
+		}
 		for k, a := range []*model.Assignment{planted, p.Start(), anywhere(r, p), nudged(r, p, planted), nudged(r, p, p.Start())} {
 			got, err := model.Evaluate(p, a)
 			if want := naive(p, a); err != nil || got != want {

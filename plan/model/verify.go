@@ -36,7 +36,7 @@ func Worse(p *Problem, a *Assignment) []Violation {
 	var out []Violation
 	p.faults(a, func(f *fault) bool {
 		was, ok := before[f.key]
-		if ok && (f.amount <= was || f.rule == NICRule && !p.nicComers(a, f.host)) {
+		if ok && f.amount <= was && (f.rule != NICRule || !p.nicComers(a, f.host)) {
 			return true
 		}
 		out = append(out, f.violation())
