@@ -68,6 +68,7 @@ type generator struct {
 	now       []load       // of each host, as misplaced
 	poolLoad  []fleet.Bytes
 	poolNow   []fleet.Bytes
+	poolRate  []fleet.IOPS // reserved, in the right places
 	plans     []vmPlan
 }
 
@@ -117,6 +118,7 @@ func generate(o Options) *generator {
 	g.makeVMs(o.VMs)
 	g.sizeHosts()
 	g.misplace()
+	g.makeModules()
 	g.finish()
 	return g
 }
@@ -145,6 +147,7 @@ func (g *generator) finish() {
 		}
 		p.Capacity = roundUp(max(g.poolLoad[i]*100/65, g.poolNow[i]*100/85, g.roomy(p), 1), step)
 		p.Free = p.Capacity - g.poolNow[i]
+		p.IOPS = g.poolIOPS(i)
 	}
 	for i := range g.plans {
 		g.place(i)

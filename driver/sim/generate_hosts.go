@@ -31,6 +31,7 @@ func (g *generator) makeHosts(n int) {
 	}
 	g.poolLoad = make([]fleet.Bytes, len(g.snap.Pools))
 	g.poolNow = make([]fleet.Bytes, len(g.snap.Pools))
+	g.poolRate = make([]fleet.IOPS, len(g.snap.Pools))
 }
 
 // addSource adds one hypervisor connection: every second one is a vCenter, the others are libvirt.
@@ -85,6 +86,7 @@ func (g *generator) addHost(i, n int) {
 		Tags:        []string{"tier:" + serverTiers[t], "security:" + [tiers]string{"open", "standard", "strict"}[t]},
 		Networks:    []string{"dev", "prod"},
 		Attributes:  map[string]string{"rack": g.rackOf(i, n), "vendor": pick(g, "acme", "umbra", "zenith")},
+		Rack:        g.namedRack(i, n),
 		Maintenance: i%200 == 3,
 		Unreachable: n >= 50 && i%500 == 21,
 	}
@@ -96,6 +98,7 @@ func (g *generator) addHost(i, n int) {
 	}
 	h.Ref = string(h.ID)
 	h.NICs = nics(t, g.shape.NICs)
+	g.guarantees(t, h.NICs)
 	g.cards[i] = make([]cardLoad, g.shape.NICs-1)
 	g.localPool[i] = g.addPool(fleet.Pool{
 		ID: fleet.PoolID(fmt.Sprintf("%s/%s", h.ID, poolTiers[t])), Source: c.source,
@@ -172,27 +175,4 @@ func (g *generator) sizeHosts() {
 			}
 		}
 	}
-}
-
-// cardLoad is what VMs reserve of one NIC.
-type cardLoad struct{ queues fleet.Queues }
-
-// reserve takes what w needs of the NIC of host h of which least is reserved.
-func (g *generator) reserve(h int, w *want) {
-	best := 0
-	for k, c := range g.cards[h] {
-		if c.queues < g.cards[h][best].queues {
-			best = k
-		}
-	}
-	g.cards[h][best].queues += w.queues
-}
-
-// fullestCard is the most queues that any NIC of host h has to give.
-func (g *generator) fullestCard(h int) fleet.Queues {
-	var most fleet.Queues
-	for _, c := range g.cards[h] {
-		most = max(most, c.queues)
-	}
-	return most
 }

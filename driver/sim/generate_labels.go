@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/berth-project/berth/fleet"
@@ -19,6 +20,8 @@ type want struct {
 	// overrides beside those of groups
 	overrides map[string]string
 	queues    fleet.Queues
+	rate      fleet.Mbps
+	iops      fleet.IOPS
 	spread    bool
 	affinity  bool
 	dmz       bool
@@ -57,6 +60,7 @@ func (g *generator) want() want {
 		g.goldLabel(&w)
 	}
 	w.dmz = g.chance(5) && g.cabled[t]
+	g.guarantee(&w)
 	return w
 }
 
@@ -166,6 +170,12 @@ func (g *generator) overrides(w *want) map[string]string {
 	}
 	if w.affinity {
 		o["affinity.group"] = w.name
+	}
+	if w.rate > 0 {
+		o["nic.rate"] = fmt.Sprint(int64(w.rate))
+	}
+	if w.iops > 0 {
+		o["storage.iops"] = fmt.Sprint(int64(w.iops))
 	}
 	if len(o) == 0 {
 		return nil

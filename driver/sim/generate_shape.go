@@ -14,7 +14,7 @@ type Shape struct {
 	PoolsPerCluster int
 	// NICs of each host, the one on the board included: 2 to MaxNICs.
 	NICs int
-	// Modules is the number of I/O modules for every 16 hosts, 0 to MaxModules.
+	// Modules is the number of I/O modules of a cluster, 0 to MaxModules.
 	Modules int
 	// Skew is the share of hosts that are overloaded; the first of a cluster gets most of it, as in Zipf's law.
 	Skew int
@@ -27,7 +27,8 @@ type Shape struct {
 	Racks int
 	// Spread and Affinity are the shares of labels that begin a group of either kind.
 	Spread, Affinity int
-	// Guarantee is the share of labels of silver and gold that ask for a guaranteed bandwidth.
+	// Guarantee is the share of signed labels of silver and gold that ask for a guaranteed bandwidth and for storage
+	// operations. With 0 no NIC and no pool has any to promise.
 	Guarantee int
 	// Host is the size of every host. The zero value makes sizes follow from the VMs and Fill.
 	Host HostSize
@@ -118,6 +119,14 @@ func (g *generator) rackOf(i, n int) string {
 		return fmt.Sprintf("r%02d", i/(2*clusterSize)+1)
 	}
 	return "r" + number(i*g.shape.Racks/n, g.shape.Racks, 2)
+}
+
+// namedRack is the rack as a failure domain: only where the number of racks was asked for.
+func (g *generator) namedRack(i, n int) string {
+	if g.shape.Racks == 0 {
+		return ""
+	}
+	return g.rackOf(i, n)
 }
 
 // isHot says whether host i is one of those that heat overloads. Of the usual share it is one host of every 32.

@@ -55,10 +55,10 @@ func (g *generator) makeGroup(w want, size, n int) {
 		p.right = g.rightHost(&p, first)
 		p.found = p.right
 		v.Source, v.Host = g.snap.Hosts[p.right].Source, g.snap.Hosts[p.right].ID
+		g.reserve(p.right, &p.need)
 		g.makeDisks(&v, &p)
 		p.held = v.Power == fleet.Suspended || v.Pinned != "" || w.unread
 		g.load[p.right].add(p.load)
-		g.reserve(p.right, &p.need)
 		g.now[p.right].add(p.load)
 		g.plans = append(g.plans, p)
 		g.snap.VMs = append(g.snap.VMs, v)
@@ -162,6 +162,9 @@ func (g *generator) makeDisks(v *fleet.VM, p *vmPlan) {
 			pool = g.localPool[h]
 		}
 		g.poolLoad[pool] += d.Used
+		if doc := d.Label.Document; doc != nil && doc.Overrides["storage.iops"] != "" {
+			g.poolRate[pool] += p.need.iops
+		}
 		g.poolNow[pool] += d.Used
 		p.pools = append(p.pools, pool)
 		p.used = append(p.used, d.Used)

@@ -149,7 +149,7 @@ func (a *app) nouns() []*cobra.Command {
 		a.noun("plan", "Make, show, explain, check and apply plans",
 			a.planMake(), a.planShow(), a.planExplain(), a.planCheck(), a.planApply()),
 		a.hookCommand(),
-		a.noun("sim", "Make up fleets to try things on", a.simGenerate()),
+		a.noun("sim", "Make up fleets and traces to try things on, and replay them", a.simGenerate(), a.simTrace(), a.simReplay()),
 		a.demoCommand(),
 		a.manCommand(),
 		a.versionCommand(),

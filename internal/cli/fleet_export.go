@@ -38,6 +38,9 @@ func writeSnapshot(w *bufio.Writer, s *fleet.Snapshot) error {
 	err = errors.Join(err,
 		writeList(w, "sources", s.Sources), writeList(w, "hosts", s.Hosts), writeList(w, "pools", s.Pools),
 		writeList(w, "vms", s.VMs), writeList(w, "gaps", s.Gaps))
+	if len(s.Modules) > 0 {
+		err = errors.Join(err, writeList(w, "modules", s.Modules))
+	}
 	if err == nil {
 		_, err = w.WriteString("\n}\n")
 	}

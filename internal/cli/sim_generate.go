@@ -48,6 +48,8 @@ A placement of the VMs exists that breaks no requirement of the built-in service
 	f.IntVar(&shape.Fill, "fill", shape.Fill, "how full the scarcest resource of the hosts is on average, per cent, 1 to 95")
 	f.IntVar(&shape.Skew, "skew", shape.Skew, "per cent of hosts that are overloaded, 0 to 50; the first of a cluster takes most")
 	f.IntVar(&shape.Spread, "spread", shape.Spread, "per cent of labels that begin a spread group of two or three VMs")
+	f.IntVar(&shape.Guarantee, "guarantee", 0, "per cent of signed silver and gold labels that ask for bandwidth and storage operations")
+	f.IntVar(&shape.Modules, "modules", 0, "I/O modules of each cluster of 16 hosts, 0 to 16")
 	f.IntVar(&shape.Affinity, "affinity", shape.Affinity, "per cent of labels that begin an affinity group of two VMs")
 	return cmd
 }

@@ -27,12 +27,9 @@ func (r *run) arrive(g *guest) error {
 
 // place asks the placer for a place and makes it so, with all that the answer moves and evicts.
 func (r *run) place(g *guest) (placed bool, refused string, err error) {
-	answer, err := r.placer.Place(g.vm, g.need)
-	if err != nil {
-		return false, "", fmt.Errorf("place vm %s: %w", g.vm.ID, err)
-	}
-	if !answer.Placed {
-		return false, answer.Refused, nil
+	answer, err := r.ask(g)
+	if err != nil || !answer.Placed {
+		return false, answer.Refused, err
 	}
 	for _, m := range answer.Moved {
 		if err := r.give(m.VM, g); err != nil {
@@ -61,6 +58,25 @@ func (r *run) place(g *guest) (placed bool, refused string, err error) {
 		}
 	}
 	return true, "", nil
+}
+
+// ask asks for a place on each source, the least used first: what arrives belongs to none yet. A refusal is that of the first.
+func (r *run) ask(g *guest) (Answer, error) {
+	var refused Answer
+	for i, id := range r.use.bySource() {
+		g.vm.Source = id
+		answer, err := r.placer.Place(g.vm, g.need)
+		if err != nil {
+			return Answer{}, fmt.Errorf("place vm %s: %w", g.vm.ID, err)
+		}
+		if answer.Placed {
+			return answer, nil
+		}
+		if i == 0 {
+			refused = answer
+		}
+	}
+	return refused, nil
 }
 
 // give holds a VM that gives way to the rule that only lower priorities do.

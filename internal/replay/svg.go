@@ -183,7 +183,7 @@ func (d *drawing) panel(p panel, c []Sample, top int, last bool) {
 			}
 		}
 	}
-	step := niceStep(high / 4)
+	step := niceStep(high / 5)
 	high = math.Ceil(high/step-1e-9) * step
 	y := func(v float64) float64 { return lower - v/high*svgPanel }
 	d.text(svgLeft, upper-12, "start", `font-size="15" font-weight="bold"`, p.title)
@@ -213,7 +213,7 @@ func (d *drawing) panel(p panel, c []Sample, top int, last bool) {
 func (d *drawing) legend(all []series, y float64) {
 	x := float64(svgWidth - svgRight)
 	for i := len(all) - 1; i >= 0; i-- {
-		x -= 7.2 * float64(len(all[i].name)) // about what the font takes
+		x -= 6.9 * float64(len(all[i].name)) // about what the font takes
 		d.text(x, y, "start", "", all[i].name)
 		d.put(`<rect x="%.1f" y="%.1f" width="16" height="%d" fill="%s"/>`+"\n", x-22, y-6, map[bool]int{true: 8, false: 3}[all[i].bars], all[i].colour)
 		x -= 42

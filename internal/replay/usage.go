@@ -1,7 +1,9 @@
 package replay
 
 import (
+	"cmp"
 	"math"
+	"slices"
 
 	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/policy"
@@ -15,25 +17,40 @@ type usage struct {
 	cpuAll      float64 // that can be promised
 	memoryAll   float64
 	inUse       int
+	sources     []*sourceUse
 	// over time, times seconds
 	cpuPart, memoryPart, hostSeconds float64
 	hostsMost                        int
 }
 
+// sourceUse is what VMs take of the memory of the hosts of one source.
+type sourceUse struct {
+	id          fleet.SourceID
+	memory, all float64
+}
+
 type hostUse struct {
-	facts policy.HostFacts
-	cpu   float64
-	mem   float64
-	vms   int
-	lost  bool
+	source *sourceUse
+	facts  policy.HostFacts
+	cpu    float64
+	mem    float64
+	vms    int
+	lost   bool
 }
 
 func newUsage(p *policy.Problem) usage {
 	u := usage{hosts: map[fleet.HostID]*hostUse{}}
+	sources := map[fleet.SourceID]*sourceUse{}
+	for i := range p.Snapshot.Sources {
+		s := &sourceUse{id: p.Snapshot.Sources[i].ID}
+		sources[s.id] = s
+		u.sources = append(u.sources, s)
+	}
 	for i := range p.Snapshot.Hosts {
 		h := &p.Snapshot.Hosts[i]
 		f := p.Hosts[h.ID]
-		u.hosts[h.ID] = &hostUse{facts: f}
+		u.hosts[h.ID] = &hostUse{source: sources[h.Source], facts: f}
+		sources[h.Source].all += float64(f.Memory)
 		u.cpuAll += float64(f.CPU)
 		u.memoryAll += float64(f.Memory)
 	}
@@ -47,6 +64,7 @@ func (u *usage) enter(v *fleet.VM) {
 	h := u.hosts[v.Host]
 	u.cpu, u.memory = u.cpu+float64(v.CPU), u.memory+float64(v.Memory)
 	h.cpu, h.mem = h.cpu+float64(v.CPU), h.mem+float64(v.Memory)
+	h.source.memory += float64(v.Memory)
 	if h.vms++; h.vms == 1 {
 		u.inUse++
 		u.hostsMost = max(u.hostsMost, u.inUse)
@@ -57,6 +75,7 @@ func (u *usage) leave(v *fleet.VM) {
 	h := u.hosts[v.Host]
 	u.cpu, u.memory = u.cpu-float64(v.CPU), u.memory-float64(v.Memory)
 	h.cpu, h.mem = h.cpu-float64(v.CPU), h.mem-float64(v.Memory)
+	h.source.memory -= float64(v.Memory)
 	if h.vms--; h.vms == 0 {
 		u.inUse--
 	}
@@ -66,8 +85,21 @@ func (u *usage) leave(v *fleet.VM) {
 func (u *usage) lose(id fleet.HostID) {
 	h := u.hosts[id]
 	h.lost = true
+	h.source.all -= float64(h.facts.Memory)
 	u.cpuAll -= float64(h.facts.CPU)
 	u.memoryAll -= float64(h.facts.Memory)
+}
+
+// bySource are the sources, that with the most free memory for its size first.
+func (u *usage) bySource() []fleet.SourceID {
+	slices.SortStableFunc(u.sources, func(a, b *sourceUse) int {
+		return cmp.Or(cmp.Compare(part(a.memory, a.all), part(b.memory, b.all)), cmp.Compare(b.all, a.all), cmp.Compare(a.id, b.id))
+	})
+	ids := make([]fleet.SourceID, len(u.sources))
+	for i, s := range u.sources {
+		ids[i] = s.id
+	}
+	return ids
 }
 
 // over says whether a host has promised more than it may, or takes a VM although it is lost.
