@@ -1,19 +1,19 @@
 package model
 
-// The second bound of Bound, by Lagrangian relaxation. For each host m and resource r there is a price t[m,r] >= 0 of a
-// unit of use, and for each host and balance b a price g[m,b] in [0, Weight]:
+// The second bound of Bound, by Lagrangian relaxation. Each rule and cost that couples VMs gets a price, by host or
+// domain, and what would break the rule is charged instead of forbidden. For every assignment without violations:
 //
-//	load:     Load*max(0, use-soft) >= s*(use-soft)           for every s in [0, Load]
-//	balance:  Weight*max(0, target*A-B) >= g*(target*A-B)   A, B free
-//	capacity: 0 >= c*(use-capacity*y), 0 >= c*(use+held-capacity)   c >= 0; y = 1 when the host is in use, at On*y
+//	load:     Load*max(0, use-soft) >= s*(use-soft)          0 <= s <= Load, by host and resource
+//	balance:  Weight*max(0, target*A-B) >= g*(target*A-B)    0 <= g <= Weight, by host and balance; A, B free
+//	capacity: 0 >= c*(use-capacity*y)                        0 <= c, by host and resource; y: the host is in use, at On*y
+//	          0 >= c*(use+held-capacity)                     instead, for transient resources of hosts whose On is 0
+//	apart:    0 >= a*(VMs of the group to be apart-1)        0 <= a, by group and domain of the level
 //
-//	apart:    0 >= a*(VMs of the group to be apart-1)   for every a >= 0, group and domain of the level
-//
-// with t = s+c split so that the constant -s*soft-c*capacity is greatest. All are linear in what is where, so that their
-// sum is a constant of the prices and a price of each VM on each host; every VM then takes the cheapest of its hosts,
-// or is dropped, and every y the better of 0 and 1. That is at most what the assignment costs, whatever the prices. They
-// are improved by subgradient steps. held is what left and is transient: a VM counts at its initial host unless it is
-// dropped. The second form of capacity is for transient resources of hosts whose On is 0, the first for all others.
+// The right sides are linear in what is where, so that their sum, with what VMs pay for themselves, is a constant of
+// the prices and a price of each VM on each host; every VM then takes its cheapest host, or is dropped, and every y the
+// better of 0 and 1. That is at most what the assignment costs, whatever the prices, which subgradient steps improve. held
+// is what left: a VM counts at its initial host unless it is dropped. It is what bounds an instance in which
+// much should move and little can.
 //
 // Prices are rounded to whole numbers (of 1/scale points) before the bound is summed in int64, so that no rounding error
 // lifts it above the truth.
@@ -26,19 +26,17 @@ type lagrange struct {
 	own   []int64 // by VM and host: what it costs there by itself, never where it cannot be
 	units []int64 // by VM and resource: demand
 
-	// Prices, in points, as the steps change them: t by host and resource, g by host and balance. top bounds t, by
-	// resource.
-	t, g  []float64
-	top   []float64
-	topA  float64
 	apart []rule             // by group with two VMs or more that are to be apart on one level
 	of    []int32            // by VM: its rule in apart, or None
-	a     []float64          // by rule and domain, at rule.off
 	dom   [MaxLevels][]int32 // by host: its domain, numbered from 0
-	// The same in whole numbers of 1/scale points: c is the part of t that is of capacity, price what a unit of demand
-	// comes to.
-	c, price, aWhole []int64
-	in               []int32 // VMs by rule and domain
+
+	// In points, as the steps change them, each at most top (by resource), the balance's Weight, and topA.
+	prices
+	top  []float64
+	topA float64
+	// The same in whole numbers of 1/scale points; price is what a unit of demand comes to.
+	cWhole, aWhole, price []int64
+	in                    []int32 // VMs by rule and domain
 	// What the cheapest choices come to: use and held by host and resource, on by host (y).
 	use, held []int64
 	on        []bool
@@ -64,8 +62,8 @@ func (b *bounder) lagrange(from, work int64) (Points, int) {
 	m, n := len(p.Hosts), len(p.Resources)
 	l := &lagrange{
 		b: b, p: p, hosts: m, n: n, own: make([]int64, len(p.VMs)*m), units: make([]int64, len(p.VMs)*n),
-		t: make([]float64, m*n), g: make([]float64, m*len(p.Balances)), top: make([]float64, n),
-		c: make([]int64, m*n), price: make([]int64, m*n), use: make([]int64, m*n), held: make([]int64, m*n), on: make([]bool, m),
+		prices: prices{s: make([]float64, m*n), c: make([]float64, m*n), g: make([]float64, m*len(p.Balances))}, top: make([]float64, n),
+		cWhole: make([]int64, m*n), price: make([]int64, m*n), use: make([]int64, m*n), held: make([]int64, m*n), on: make([]bool, m),
 	}
 	for i := range p.VMs {
 		copy(l.units[i*n:], p.VMs[i].Demand)
@@ -80,7 +78,7 @@ func (b *bounder) lagrange(from, work int64) (Points, int) {
 	}
 	for h := range m {
 		for r := range n {
-			l.t[h*n+r] = float64(b.alpha[r])
+			l.s[h*n+r] = float64(b.alpha[r])
 		}
 		for k := range p.Balances {
 			l.g[h*len(p.Balances)+k] = float64(b.gamma[k])
@@ -171,7 +169,7 @@ func (l *lagrange) round() int64 {
 		if v.Initial != None {
 			for r := range d {
 				if l.holds(int(v.Initial), r) {
-					held += l.c[int(v.Initial)*n+r] * d[r]
+					held += l.cWhole[int(v.Initial)*n+r] * d[r]
 				}
 			}
 		}
@@ -233,14 +231,11 @@ func (l *lagrange) constants() int64 {
 		y := host.On * l.scale
 		for r := range n {
 			k := h*n + r
-			t := int64(l.t[k] * float64(l.scale))
-			s := int64(0)
-			if host.Soft[r] <= host.Capacity[r] {
-				s = min(t, p.Resources[r].Load*l.scale)
-			}
-			l.c[k], l.price[k] = t-s, t
+			s := min(int64(l.s[k]*float64(l.scale)), p.Resources[r].Load*l.scale)
+			l.cWhole[k] = int64(l.c[k] * float64(l.scale))
+			l.price[k] = s + l.cWhole[k]
 			total -= s * host.Soft[r]
-			y -= l.c[k] * host.Capacity[r]
+			y -= l.cWhole[k] * host.Capacity[r]
 		}
 		l.on[h] = y <= 0
 		total += min(0, y)

@@ -249,8 +249,9 @@ func (w *Program) finish() {
 func columns(text []byte) []string {
 	var out []string
 	seen := map[string]bool{}
-	head, _, _ := bytes.Cut(text, []byte("\nBounds\n"))
-	for f := range bytes.FieldsSeq(head[bytes.Index(head, []byte(" obj:")):]) {
+	_, rest, _ := bytes.Cut(text, []byte(" obj:"))
+	head, _, _ := bytes.Cut(rest, []byte("\nBounds\n"))
+	for f := range bytes.FieldsSeq(head) {
 		if c := f[0]; c < 'a' || c > 'z' || bytes.HasSuffix(f, []byte(":")) || seen[string(f)] {
 			continue
 		}

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"bytes"
 	"encoding/csv"
 	"os"
 	"path/filepath"
@@ -29,12 +30,11 @@ func benchData(t *testing.T) string {
 func TestPublishedFigures(t *testing.T) {
 	t.Parallel()
 	dir := benchData(t)
-	f, err := os.Open(filepath.Join(dir, "best_known.csv"))
+	table, err := os.ReadFile(filepath.Join(dir, "best_known.csv"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	rows, err := csv.NewReader(f).ReadAll()
+	rows, err := csv.NewReader(bytes.NewReader(table)).ReadAll()
 	if err != nil || len(rows) < 2 {
 		t.Fatal(len(rows), err)
 	}
@@ -83,17 +83,15 @@ func first(x model.Points, _ string) model.Points { return x }
 
 func instance(t *testing.T, dir, name string) *model.Problem {
 	t.Helper()
-	m, err := os.Open(filepath.Join(dir, "model_"+name+".txt.gz"))
+	m, err := os.ReadFile(filepath.Join(dir, "model_"+name+".txt.gz"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close()
-	a, err := os.Open(filepath.Join(dir, "assignment_"+name+".txt.gz"))
+	a, err := os.ReadFile(filepath.Join(dir, "assignment_"+name+".txt.gz"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.Close()
-	r, err := bench.ReadRoadef(m, a)
+	r, err := bench.ReadRoadef(bytes.NewReader(m), bytes.NewReader(a))
 	if err != nil {
 		t.Fatal(err)
 	}
