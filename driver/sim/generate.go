@@ -60,8 +60,8 @@ type generator struct {
 	hostCount [tiers]int
 	byTier    [tiers][]int // hosts that take VMs
 	clusters  []cluster
-	localPool []int       // of each host
-	cabled    [tiers]bool // a host of the tier or a higher one takes VMs and is cabled to the DMZ
+	localPool []int      // of each host
+	cabled    [tiers]int // hosts of the tier or a higher one that take VMs and are cabled to the DMZ
 	poolIDs   []fleet.PoolID
 	load      []load       // of each host, in the right places
 	cards     [][]cardLoad // of each host and card, in the right places

@@ -25,7 +25,7 @@ func (g *generator) makeHosts(n int) {
 		if h := &g.snap.Hosts[i]; !h.Maintenance {
 			g.byTier[g.hostTier[i]] = append(g.byTier[g.hostTier[i]], i)
 			for t := range g.hostTier[i] + 1 {
-				g.cabled[t] = g.cabled[t] || len(h.Networks) > 2
+				g.cabled[t] += len(h.Networks) / 3
 			}
 		}
 	}

@@ -59,7 +59,7 @@ func (g *generator) want() want {
 	default:
 		g.goldLabel(&w)
 	}
-	w.dmz = g.chance(5) && g.cabled[t]
+	w.dmz = g.chance(5) && g.cabled[t] > 0
 	g.guarantee(&w)
 	return w
 }

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/berth-project/berth/fleet"
+	berthplan "github.com/berth-project/berth/plan"
 	"github.com/berth-project/berth/policy"
 )
 
@@ -18,7 +19,7 @@ func TestRightPlacesBreakNothing(t *testing.T) {
 	t.Parallel()
 	catalogue := policy.Default()
 	rapid.Check(t, func(t *rapid.T) {
-		o := Options{Hosts: rapid.IntRange(1, 60).Draw(t, "hosts"), Seed: rapid.Uint64().Draw(t, "seed")}
+		o := Options{Hosts: rapid.IntRange(1, 60).Draw(t, "hosts"), Seed: rapid.Uint64().Draw(t, "seed"), Shape: drawShape(t)}
 		o.VMs = o.Hosts * rapid.IntRange(1, 15).Draw(t, "density")
 		g := generate(o)
 		p, err := policy.Resolve(catalogue, g.snap)
@@ -31,13 +32,32 @@ func TestRightPlacesBreakNothing(t *testing.T) {
 	})
 }
 
+// drawShape is any shape that Validate accepts, now and then the usual one.
+func drawShape(t *rapid.T) *Shape {
+	if rapid.IntRange(0, 3).Draw(t, "usual") == 0 {
+		return nil
+	}
+	percent := func(name string, high int) int { return rapid.IntRange(0, high).Draw(t, name) }
+	s := &Shape{
+		Gold: percent("gold", 100), PoolsPerCluster: rapid.IntRange(3, MaxPools).Draw(t, "pools"), NICs: rapid.IntRange(2, MaxNICs).Draw(t, "nics"),
+		Modules: rapid.IntRange(0, MaxModules).Draw(t, "modules"), Skew: percent("skew", 50), Misplaced: percent("misplaced", 100),
+		Fill: rapid.IntRange(1, MaxFill).Draw(t, "fill"), Racks: rapid.IntRange(0, 70).Draw(t, "racks"),
+		Spread: percent("spread", 100), Guarantee: percent("guarantee", 100),
+	}
+	s.Silver = percent("silver", 100-s.Gold)
+	s.Bronze = 100 - s.Gold - s.Silver
+	s.Affinity = percent("affinity", 100-s.Spread)
+	return s
+}
+
 // broken lists the requirements that the right places break.
 func (g *generator) broken(p *policy.Problem) []string {
 	var faults []string
 	say := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	loads := map[fleet.HostID]load{}
 	spread, affinity := map[string]string{}, map[string]fleet.HostID{}
-	stored := make([]fleet.Bytes, len(g.snap.Pools))
+	stored, iops := make([]fleet.Bytes, len(g.snap.Pools)), make([]fleet.IOPS, len(g.snap.Pools))
+	needs := map[fleet.HostID][]berthplan.QueueNeed{}
 	vms := make([]fleet.VM, 0, len(g.plans)) // g.plans is in the order of creation, which is that of the names
 	vms = append(vms, g.snap.VMs...)
 	for i := range vms {
@@ -56,9 +76,10 @@ func (g *generator) broken(p *policy.Problem) []string {
 		l := loads[h.ID]
 		l.add(load{v.CPU, v.Memory, r.Queues})
 		loads[h.ID] = l
-		if l.cpu > f.CPU || l.memory > f.Memory || l.queues > h.NICs[1].Queues {
+		if l.cpu > f.CPU || l.memory > f.Memory {
 			say("%s is full with %s: %+v", h.ID, v.ID, l)
 		}
+		needs[h.ID] = append(needs[h.ID], berthplan.NICNeeds(v, &r)...)
 		if k := r.SpreadGroup + "@" + string(h.ID); r.SpreadGroup != "" {
 			if spread[k] != "" {
 				say("%s and %s of spread group %s are both on %s", spread[k], v.ID, r.SpreadGroup, h.ID)
@@ -77,6 +98,9 @@ func (g *generator) broken(p *policy.Problem) []string {
 				say("%s disk %d needs tier %d on %s: %s has %d", v.ID, j, d.Tier, h.ID, pool.ID, p.Pools[pool.ID].Tier)
 			}
 			i := g.rightPool(plan, j)
+			if iops[i] += d.IOPS; iops[i] > pool.IOPS && pool.IOPS > 0 {
+				say("%s has promised %d operations with %s, and has %d", pool.ID, iops[i], v.ID, pool.IOPS)
+			}
 			stored[i] += v.Disks[j].Used
 			if stored[i] > pool.Capacity-p.Pools[pool.ID].Reserve {
 				say("%s is full with %s", pool.ID, v.ID)
@@ -84,6 +108,17 @@ func (g *generator) broken(p *policy.Problem) []string {
 		}
 		if r.Hold != "" && (v.Host != h.ID || plan.found != plan.right) {
 			say("%s is held (%s) on %s, its right host is %s", v.ID, r.Hold, v.Host, h.ID)
+		}
+	}
+	for i := range g.snap.Hosts {
+		h := &g.snap.Hosts[i]
+		rooms := make([]berthplan.QueueRoom, 0, len(h.NICs))
+		for j := range h.NICs {
+			n := &h.NICs[j]
+			rooms = append(rooms, berthplan.QueueRoom{Class: n.Class, Free: n.Queues, Rate: n.Guarantee})
+		}
+		if !berthplan.PackQueues(rooms, needs[h.ID]) {
+			say("%s: its NICs have not what its VMs reserve: %+v", h.ID, needs[h.ID])
 		}
 	}
 	return faults

@@ -23,7 +23,8 @@ type Shape struct {
 	Misplaced int
 	// Fill is how full the fullest resource of a tier's hosts is on average: 1 to MaxFill.
 	Fill int
-	// Racks is the number of racks that the hosts stand in, in order; 0 is a rack for every 32 hosts.
+	// Racks is the number of racks that the hosts' chassis stand in, in order; 0 is a rack for every 32 hosts, and no
+	// failure domain.
 	Racks int
 	// Spread and Affinity are the shares of labels that begin a group of either kind.
 	Spread, Affinity int
@@ -118,7 +119,8 @@ func (g *generator) rackOf(i, n int) string {
 	if g.shape.Racks == 0 {
 		return fmt.Sprintf("r%02d", i/(2*clusterSize)+1)
 	}
-	return "r" + number(i*g.shape.Racks/n, g.shape.Racks, 2)
+	chassis := (n + chassisSize - 1) / chassisSize // one stands in one rack
+	return "r" + number(i/chassisSize*g.shape.Racks/chassis, g.shape.Racks, 2)
 }
 
 // namedRack is the rack as a failure domain: only where the number of racks was asked for.

@@ -15,6 +15,7 @@ func TestGenerateIsValidAndSeeded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		o := Options{
 			Hosts: rapid.IntRange(-1, 70).Draw(t, "hosts"), VMs: rapid.IntRange(-1, 400).Draw(t, "vms"), Seed: rapid.Uint64().Draw(t, "seed"),
+			Shape: drawShape(t),
 		}
 		s := Generate(o)
 		if err := s.Validate(); err != nil {

@@ -44,7 +44,7 @@ func (g *generator) makeVMs(n int) {
 // makeGroup makes size VMs with one need. A spread group that the tier has not the hosts for becomes single VMs.
 func (g *generator) makeGroup(w want, size, n int) {
 	first := len(g.plans)
-	if w.spread && len(g.byTier[w.server]) < 2*size {
+	if w.spread && (len(g.byTier[w.server]) < 2*size || w.dmz && g.cabled[w.server] < size) {
 		w.spread = false
 	}
 	w.name = "app-" + number(first, n, 6)
