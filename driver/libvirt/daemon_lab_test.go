@@ -28,7 +28,6 @@ const (
 // TestLabDaemonFaults breaks a libvirtd or the link between the hosts in the middle of a move, and makes the move
 // again until it ends: every error in between is a passing or an unknown one, and the VM runs once at most.
 func TestLabDaemonFaults(t *testing.T) {
-	l := startLab(t)
 	for _, c := range []daemonFault{
 		{kind: 0, at: "copied vm-a-flat.vmdk", fault: []string{"kill-libvirtd", "2"}},
 		{kind: 0, at: "define-target", fault: []string{"kill-libvirtd", "2"}},
@@ -42,7 +41,7 @@ func TestLabDaemonFaults(t *testing.T) {
 		{kind: 3, at: "migrate", fault: []string{"cut", "2", "storage"}, heal: []string{"heal", "2", "storage"}, freed: true},
 	} {
 		name := cutCases[c.kind].name + "/" + strings.ReplaceAll(c.at+"/"+strings.Join(c.fault, "_"), " ", "_")
-		t.Run(name, func(t *testing.T) { c.run(t, l) })
+		t.Run(name, func(t *testing.T) { c.run(t, startLab(t)) }) // most of them wait: each takes the lab that is free
 	}
 }
 
