@@ -49,7 +49,7 @@ type item struct {
 	vms   []vmIx
 	unit  unitIx // none: held
 	fixed bool
-	lost  bool // in a loose problem: of a place that the model has no word for, and counted as nothing
+	bare  bool // in a loose problem: compiled without its disks, which lie as the model has no word for
 }
 
 // compiler builds a model of the state that it is given. The model's hosts and pools have the state's indices.
@@ -167,7 +167,7 @@ func (c *compiler) addItems() {
 			c.items = append(c.items, item{vms: []vmIx{vmIx(i)}, unit: none, fixed: true}) // fewer VMs than 2^31
 		case c.loose:
 			u := c.s.single(vmIx(i))
-			c.items = append(c.items, item{vms: u.vms, unit: v.unit, lost: c.s.unreached(v) || c.bound(u)})
+			c.items = append(c.items, item{vms: u.vms, unit: v.unit, bare: c.s.unreached(v) || len(v.disks) > model.MaxDisks})
 		case !seen[v.unit]:
 			seen[v.unit] = true
 			u := &c.s.units[v.unit]

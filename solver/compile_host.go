@@ -29,7 +29,7 @@ func (c *compiler) addHosts() {
 		m.Class = c.hostClass(hostIx(i)) // fewer hosts than 2^31
 		_, _, on := c.prices.HostParts(h.facts, loadOfOne)
 		m.On = on
-		m.Open = h.open && h.freeCPU() >= 0 && h.freeMemory() >= 0
+		m.Open = h.open && (c.loose || h.freeCPU() >= 0 && h.freeMemory() >= 0) // what is relieved later may take others
 		for j := range h.snap.NICs {
 			n := &h.snap.NICs[j]
 			if j == model.MaxNICs {

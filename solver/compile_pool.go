@@ -65,7 +65,7 @@ func (c *compiler) addPools() {
 		room := pool.free - pool.facts.Reserve
 		base := max(pool.snap.Capacity-pool.free-c.demand[i], 0)
 		c.p.Pools[i] = model.Pool{
-			Class: n, Open: room >= 0 || c.live, Base: []int64{int64(base), 0, 0},
+			Class: n, Open: room >= 0 || c.live || c.loose, Base: []int64{int64(base), 0, 0},
 			Capacity: []int64{int64(base + c.demand[i] + c.spareRoom(room)), int64(pool.snap.IOPS), int64(pool.snap.Throughput)},
 		}
 	}

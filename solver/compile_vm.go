@@ -23,10 +23,6 @@ func (c *compiler) addVMs() {
 		m := &c.p.VMs[n]
 		first := &c.s.vms[it.vms[0]]
 		*m = model.VM{Group: model.None, Apart: model.None, Initial: model.HostIx(first.host), Fixed: it.fixed, Demand: make([]int64, len(c.p.Resources))}
-		if it.lost {
-			m.Initial, m.Class = model.None, c.class("lost", func(hostIx) model.Points { return 0 })
-			continue
-		}
 		priority := policy.Priority(0)
 		for _, i := range it.vms {
 			v := &c.s.vms[i]
@@ -53,6 +49,9 @@ func (c *compiler) addVMs() {
 			m.Move = c.movePrices(it)
 		}
 		for _, i := range it.vms {
+			if it.bare {
+				break
+			}
 			for j := range c.s.vms[i].disks {
 				m.Disks = append(m.Disks, c.disk(&c.s.vms[i], j))
 			}

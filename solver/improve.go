@@ -10,12 +10,12 @@ import (
 	"github.com/berth-project/berth/plan/model"
 )
 
-// Bounds of one run of the local search, in steps: so many for each VM of the model, within these limits. A fleet that is
+// Bounds of one run of the local search, in steps of climb: so many for each VM of the model, within these limits. A fleet that is
 // solved again gets as many, so that a run that found nothing finds nothing again.
 const (
-	stepsPerVM   = 400
-	minImprove   = 1_000
-	maxImprove   = 4_000_000
+	stepsPerVM   = 30
+	minImprove   = 100
+	maxImprove   = 200_000
 	damping      = 1000 // a run counts when it saves more than this fraction of the cost
 	maxPolishing = 8    // passes over the VMs of a run
 )
@@ -218,7 +218,7 @@ func (x *search) savedSince(c *compiler, mark int) int64 {
 		}
 	}
 	saved := int64(soft) * c.scale // Compile has seen that no such product overflows
-	for h := range now {          // a sum: the order does not matter
+	for h := range now {           // a sum: the order does not matter
 		saved += x.hostParts(c.prices, h, then[h]) - x.hostParts(c.prices, h, now[h])
 	}
 	return saved

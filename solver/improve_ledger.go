@@ -157,19 +157,27 @@ func (l *ledger) promising() bool {
 		if v.Fixed {
 			continue
 		}
-		host := l.p.Fit[v.Class][l.p.Hosts[v.Initial].Class] - fit[v.Class]
-		var disks int64
-		for j := range v.Disks {
-			d := &v.Disks[j]
-			disks += max((l.p.PoolFit[d.Class][l.p.Pools[d.Initial].Class]-pool[d.Class])*d.Weight-d.Copy, 0)
-		}
-		for change, gain := range [4]int64{0, host, disks, host + disks} {
-			if v.Move[change] != model.Forbidden && gain > v.Move[change] {
-				return true
-			}
+		if l.potential(v, fit, pool) > 0 {
+			return true
 		}
 	}
 	return false
+}
+
+// potential is what v could save by another place at most, its move paid, by the lowest prices of each row of the tables.
+func (l *ledger) potential(v *model.VM, fit, pool []model.Points) int64 {
+	host := l.p.Fit[v.Class][l.p.Hosts[v.Initial].Class] - fit[v.Class]
+	var disks, most int64
+	for j := range v.Disks {
+		d := &v.Disks[j]
+		disks += max((l.p.PoolFit[d.Class][l.p.Pools[d.Initial].Class]-pool[d.Class])*d.Weight-d.Copy, 0)
+	}
+	for change, gain := range [4]int64{0, host, disks, host + disks} {
+		if v.Move[change] != model.Forbidden {
+			most = max(most, gain-v.Move[change])
+		}
+	}
+	return most
 }
 
 // least is the lowest price of each row of a table.
