@@ -49,9 +49,11 @@ func NICRefusal(rooms []QueueRoom, needs []QueueNeed) string {
 	if PackQueues(rooms, needs) {
 		return ""
 	}
-	plain := slices.Clone(needs)
-	for i := range plain {
-		plain[i].Rate = 0
+	plain := make([]QueueNeed, 0, len(needs))
+	for _, n := range needs {
+		if n.Queues > 0 {
+			plain = append(plain, QueueNeed{Class: n.Class, Queues: n.Queues})
+		}
 	}
 	if PackQueues(rooms, plain) {
 		return ConstraintNICRate

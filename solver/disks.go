@@ -32,7 +32,7 @@ type option struct {
 // assign gives each disk of u a pool that h reaches, of its tier, with room above the reserve for all that
 // comes to it at once; what the disks leave behind is not counted as free yet. It tries the cheapest first
 // and goes back when the rest does not fit.
-func (s *state) assign(u *unit, h hostIx, avoid poolIx, pref preference) ([]poolIx, string) {
+func (s *state) assign(u *unit, h hostIx, q *query, pref preference) ([]poolIx, string) {
 	n := 0
 	for _, i := range u.vms {
 		n += len(s.vms[i].disks)
@@ -44,7 +44,7 @@ func (s *state) assign(u *unit, h hostIx, avoid poolIx, pref preference) ([]pool
 		for j := range v.disks {
 			d := disk{at: len(disks), v: v, n: j, used: v.snap.Disks[j].Used, io: v.io(j)}
 			var r string
-			if d.options, r = s.options(v, j, h, avoid, pref); r != "" && (refused == "" || r == plan.ConstraintPoolTier) {
+			if d.options, r = s.options(v, j, h, q, pref); r != "" && (refused == "" || r == plan.ConstraintPoolTier) {
 				refused = r
 			}
 			disks = append(disks, d)
@@ -115,7 +115,7 @@ func (s *state) choose(disks []disk, out []poolIx, nodes *int) bool {
 func (s *state) room(p poolIx) fleet.Bytes { return s.pools[p].free - s.pools[p].facts.Reserve }
 
 // options lists the pools for the n-th disk of v on h, or says why there are none.
-func (s *state) options(v *vmState, n int, h hostIx, avoid poolIx, pref preference) ([]option, string) {
+func (s *state) options(v *vmState, n int, h hostIx, q *query, pref preference) ([]option, string) {
 	host := &s.hosts[h]
 	need := max(v.need.Disks[n].Tier, 0)
 	d := &v.snap.Disks[n]
@@ -126,7 +126,7 @@ func (s *state) options(v *vmState, n int, h hostIx, avoid poolIx, pref preferen
 	var out []option
 	for _, p := range host.pools {
 		pool := &s.pools[p]
-		if pool.facts.Tier < need || pool.snap.Source != v.snap.Source || p == avoid {
+		if pool.facts.Tier < need || pool.snap.Source != v.snap.Source || q.avoids(v, n, p) {
 			continue
 		}
 		if refused != plan.ConstraintPoolIOPS && refused != plan.ConstraintPoolThroughput {

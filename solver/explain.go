@@ -253,7 +253,11 @@ func (s *state) leaving(i vmIx) string {
 	if s.conflicted(i) {
 		return plan.ConstraintSpread
 	}
-	return s.overfull(s.vms[i].host)
+	if c := s.overfull(s.vms[i].host); c != "" {
+		return c
+	}
+	c, _ := s.starved(&s.vms[i])
+	return s.refusedAt(s.single(i), s.vms[i].host, c)
 }
 
 // anchored says whether held VMs of i's affinity group are on the host at.

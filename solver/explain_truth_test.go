@@ -56,9 +56,10 @@ func TestExplainTellsTheTruth(t *testing.T) {
 	})
 }
 
-var poolConstraints = []string{plan.ConstraintPoolReach, plan.ConstraintPoolTier, plan.ConstraintPoolSpace, plan.ConstraintMode}
+var poolConstraints = []string{plan.ConstraintPoolReach, plan.ConstraintPoolTier, plan.ConstraintPoolSpace, plan.ConstraintPoolIOPS,
+	plan.ConstraintPoolThroughput, plan.ConstraintMode}
 
-// refusedBy is the first constraint that refuses the host, "pools" for the last four of them, "" for none.
+// refusedBy is the first constraint that refuses the host, "pools" for the last six of them, "" for none.
 func refusedBy(p *policy.Problem, id fleet.VMID, host fleet.HostID) string {
 	v, need := p.Snapshot.VM(id), p.VMs[id]
 	h, facts := p.Snapshot.Host(host), p.Hosts[host]
@@ -69,6 +70,12 @@ func refusedBy(p *policy.Problem, id fleet.VMID, host fleet.HostID) string {
 		return plan.ConstraintUnreachable
 	case h.Maintenance:
 		return plan.ConstraintMaintenance
+	case len(need.Hypervisors) > 0 && !slices.Contains(need.Hypervisors, h.Hypervisor):
+		return plan.ConstraintHypervisor
+	case v.Guest != "" && len(h.Guests) > 0 && !slices.Contains(h.Guests, v.Guest):
+		return plan.ConstraintGuest
+	case v.CPUBaseline != "" && len(h.CPUBaselines) > 0 && !slices.Contains(h.CPUBaselines, v.CPUBaseline):
+		return plan.ConstraintCPUModel
 	case facts.Tier < need.Server || facts.Tier < 0:
 		return plan.ConstraintServerTier
 	case facts.Security < need.Security:
@@ -83,10 +90,8 @@ func refusedBy(p *policy.Problem, id fleet.VMID, host fleet.HostID) string {
 		return plan.ConstraintNICClass
 	}
 	cpu, memory := v.CPU, v.Memory
-	var queues []plan.QueueNeed
-	if need.Queues > 0 {
-		queues = append(queues, plan.QueueNeed{Class: need.NICClass, Queues: need.Queues})
-	}
+	queues := plan.NICNeeds(v, &need)
+	mine := len(queues)
 	for _, o := range p.Snapshot.VMs {
 		on, other := p.Snapshot.Host(o.Host), p.VMs[o.ID]
 		if o.ID == id {
@@ -99,23 +104,28 @@ func refusedBy(p *policy.Problem, id fleet.VMID, host fleet.HostID) string {
 		}
 		if o.Host == host {
 			cpu, memory = cpu+o.CPU, memory+o.Memory
-			if other.Queues > 0 {
-				queues = append(queues, plan.QueueNeed{Class: other.NICClass, Queues: other.Queues})
-			}
+			queues = append(queues, plan.NICNeeds(&o, &other)...)
 		}
 	}
 	var rooms []plan.QueueRoom
 	for _, n := range h.NICs {
-		rooms = append(rooms, plan.QueueRoom{Class: n.Class, Free: n.Queues})
+		rooms = append(rooms, plan.QueueRoom{Class: n.Class, Free: n.Queues, Rate: n.Guarantee})
 	}
+	whole := tryNICs(rooms, queues)
+	for i := range queues {
+		queues[i].Rate = 0
+	}
+	queues = slices.DeleteFunc(queues, func(n plan.QueueNeed) bool { return n.Queues == 0 })
 	stays := host == v.Host // and then all on the host count
 	switch {
 	case (stays || v.CPU > 0) && cpu > facts.CPU:
 		return plan.ConstraintCPU
 	case (stays || v.Memory > 0) && memory > facts.Memory:
 		return plan.ConstraintMemory
-	case (stays || need.Queues > 0) && !plan.PackQueues(rooms, queues):
+	case (stays || mine > 0) && !tryNICs(rooms, queues):
 		return plan.ConstraintNICQueues
+	case (stays || mine > 0) && !whole:
+		return plan.ConstraintNICRate
 	}
 	for _, disks := range choices(p, v, h, nil) {
 		to := fleet.Placement{Host: host, Disks: disks}
@@ -127,11 +137,29 @@ func refusedBy(p *policy.Problem, id fleet.VMID, host fleet.HostID) string {
 		for i, d := range disks {
 			wrong = wrong || p.Pools[d.Pool].Tier < need.Disks[i].Tier
 		}
+		wrong = wrong || to.Equal(v.Place()) && brokenFit(p, v, h)
 		if !wrong {
 			return ""
 		}
 	}
 	return "pools"
+}
+
+// tryNICs tries every NIC for every need.
+func tryNICs(rooms []plan.QueueRoom, needs []plan.QueueNeed) bool {
+	if len(needs) == 0 {
+		return true
+	}
+	for i, r := range rooms {
+		if r.Class >= needs[0].Class && r.Free >= needs[0].Queues && r.Rate >= needs[0].Rate {
+			rest := slices.Clone(rooms)
+			rest[i].Free, rest[i].Rate = r.Free-needs[0].Queues, r.Rate-needs[0].Rate
+			if tryNICs(rest, needs[1:]) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // shares says whether VMs of one spread group with the two needs share a failure domain on the hosts a and b.

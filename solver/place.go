@@ -19,8 +19,24 @@ type place struct {
 // query is a search for the cheapest place of a unit.
 type query struct {
 	host  hostIx // not there
-	pool  poolIx // no disk there
+	pool  poolIx // no disk there, or with spare none that reserves of that constraint, or with of the one disk n of it
+	spare string
+	of    *vmState
+	n     int
 	limit points // cheaper than this
+}
+
+// avoids says whether the n-th disk of v may not lie in p.
+func (q *query) avoids(v *vmState, n int, p poolIx) bool {
+	switch {
+	case p != q.pool:
+		return false
+	case q.of != nil:
+		return q.of == v && q.n == n
+	case q.spare != "":
+		return promised(q.spare, v.io(n)) > 0
+	}
+	return true
 }
 
 // anywhere searches the whole fleet.
@@ -243,7 +259,7 @@ const (
 
 // settle chooses pools for u on h as pref orders them. Several are tried, since a VM whose disks stay may move live.
 func (s *state) settle(u *unit, h hostIx, q query, pref preference) (place, string) {
-	disks, refused := s.assign(u, h, q.pool, pref)
+	disks, refused := s.assign(u, h, &q, pref)
 	if refused != "" {
 		return place{}, refused
 	}

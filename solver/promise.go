@@ -80,21 +80,39 @@ func (x *search) relievePools() {
 		for c := x.overpromised(p); c != "" && !x.over(); c = x.overpromised(p) {
 			list := x.unitsOnPool(p, c)
 			x.sortVictims(list)
-			if !x.moveOffPool(list, p, x.whyOverpromised(p, c)) {
+			if !x.moveOffPool(list, p, c, x.whyOverpromised(p, c)) {
 				break
 			}
 		}
 	}
 }
 
-func (x *search) moveOffPool(list []unitIx, p poolIx, why func(vmIx, place) string) bool {
-	q := anywhere
-	q.pool = p
+// moveOffPool moves all disks of one unit that reserve of the constraint c in p, or one of them, to other pools.
+func (x *search) moveOffPool(list []unitIx, p poolIx, c string, why func(vmIx, place) string) bool {
 	return slices.ContainsFunc(list, func(ui unitIx) bool {
 		u := &x.units[ui]
-		to, ok := x.find(u, q, x.opts.Seed)
-		return ok && x.commit(u, to, why)
+		return slices.ContainsFunc(x.reliefs(u, p, c), func(q query) bool {
+			to, ok := x.find(u, q, x.opts.Seed)
+			return ok && x.commit(u, to, why)
+		})
 	})
+}
+
+// reliefs are the searches by which u could relieve p: without any disk there that reserves of c, and without one of them.
+func (s *state) reliefs(u *unit, p poolIx, c string) []query {
+	q := anywhere
+	q.pool, q.spare = p, c
+	out := []query{q}
+	for _, i := range u.vms {
+		v := &s.vms[i]
+		for n, d := range v.disks {
+			if d == p && promised(c, v.io(n)) > 0 {
+				q.of, q.n = v, n
+				out = append(out, q)
+			}
+		}
+	}
+	return out
 }
 
 // unpromised names the VMs that would have to leave pools that have promised too much, lowest priority first.
@@ -138,9 +156,7 @@ func (s *state) refusedAt(u *unit, h hostIx, own string) string {
 	}
 	for _, i := range u.vms {
 		if c, p := s.starved(&s.vms[i]); c == own {
-			q := anywhere
-			q.pool = p
-			if _, r := s.fit(u, h, q); r != "" {
+			if !slices.ContainsFunc(s.reliefs(u, p, c), func(q query) bool { _, r := s.fit(u, h, q); return r == "" }) {
 				return own
 			}
 		}

@@ -155,7 +155,7 @@ func (s *state) staying(i vmIx) string {
 	if s.wrong(&s.units[v.unit]) != "" {
 		return ""
 	}
-	if c := s.overfull(v.host); c != "" {
+	if c := s.overfull(v.host); c != "" && v.uses(c) {
 		return c
 	}
 	if c, _ := s.starved(v); c != "" {
