@@ -131,10 +131,12 @@ func TestPackQueues(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		rooms := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) plan.QueueRoom {
-			return plan.QueueRoom{Class: fleet.NICClass(rapid.IntRange(0, 3).Draw(t, "class")), Free: fleet.Queues(rapid.IntRange(0, 9).Draw(t, "free"))}
+			return plan.QueueRoom{Class: fleet.NICClass(rapid.IntRange(0, 3).Draw(t, "class")), Free: fleet.Queues(rapid.IntRange(0, 9).Draw(t, "free")),
+				Rate: fleet.Mbps(rapid.IntRange(0, 9).Draw(t, "rate"))}
 		}), 0, 3).Draw(t, "rooms")
 		needs := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) plan.QueueNeed {
-			return plan.QueueNeed{Class: fleet.NICClass(rapid.IntRange(0, 3).Draw(t, "class")), Queues: fleet.Queues(rapid.IntRange(1, 5).Draw(t, "queues"))}
+			return plan.QueueNeed{Class: fleet.NICClass(rapid.IntRange(0, 3).Draw(t, "class")), Queues: fleet.Queues(rapid.IntRange(0, 5).Draw(t, "queues")),
+				Rate: fleet.Mbps(rapid.IntRange(0, 5).Draw(t, "rate"))}
 		}), 0, 6).Draw(t, "needs")
 		want := tryAll(rooms, needs)
 		if got := plan.PackQueues(rooms, needs); got != want {
@@ -148,11 +150,12 @@ func tryAll(rooms []plan.QueueRoom, needs []plan.QueueNeed) bool {
 		return true
 	}
 	for i := range rooms {
-		if rooms[i].Class < needs[0].Class || rooms[i].Free < needs[0].Queues {
+		if rooms[i].Class < needs[0].Class || rooms[i].Free < needs[0].Queues || rooms[i].Rate < needs[0].Rate {
 			continue
 		}
 		rest := append([]plan.QueueRoom{}, rooms...)
 		rest[i].Free -= needs[0].Queues
+		rest[i].Rate -= needs[0].Rate
 		if tryAll(rest, needs[1:]) {
 			return true
 		}
