@@ -95,7 +95,7 @@ type Summary struct {
 	CostOfMoves int64       `json:"costOfMoves"`
 	Before      Cost        `json:"before"` // CostBefore by part
 	After       Cost        `json:"after"`
-	// Bound is what every plan costs at least, moves included; GapPercent how far this one is above it.
+	// Bound is what every plan that mends as much costs at least, moves included; GapPercent how far this one is above.
 	Bound        int64   `json:"bound"`
 	GapPercent   float64 `json:"gapPercent"`
 	BrokenBefore int     `json:"brokenBefore"` // VMs with a broken hard constraint

@@ -71,6 +71,8 @@ type compiler struct {
 	disks    map[diskKey]int32
 	poolKeys []poolKey
 	err      error
+	// tolerated is what a loose problem lets be that is broken.
+	tolerated []tolerance
 }
 
 func compile(s *state) (*compiler, error) { return (&compiler{s: s}).build() }

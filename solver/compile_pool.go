@@ -27,24 +27,31 @@ const (
 	throughputResource = 2
 )
 
-func (c *compiler) disk(v *vmState, j int) model.Disk {
+// diskClass numbers the kinds of disks.
+func (c *compiler) diskClass(key diskKey) int32 {
+	n, ok := c.disks[key]
+	if !ok {
+		n = int32(len(c.disks)) //nolint:gosec // at most as many as disks
+		c.disks[key] = n
+	}
+	return n
+}
+
+// disk compiles one disk; own says that its pool is one that only a loose problem lets it have.
+func (c *compiler) disk(v *vmState, j int) (disk model.Disk, own bool) {
 	d, need := &v.snap.Disks[j], &v.need.Disks[j]
 	at := v.disks[j]
 	key := diskKey{v.snap.Source, max(need.Tier, 0), none}
 	if pool := &c.s.pools[at]; c.loose && (pool.facts.Tier < key.tier || pool.snap.Source != key.source) {
 		key.own = int32(at)
 	}
-	n, ok := c.disks[key]
-	if !ok {
-		n = int32(len(c.disks)) // at most as many as disks
-		c.disks[key] = n
-	}
+	n := c.diskClass(key)
 	c.demand[at] += d.Used
 	return model.Disk{
 		Demand: []int64{int64(d.Used), int64(need.IOPS), int64(need.Throughput)}, Class: n, Initial: model.PoolIx(at),
 		Weight: int64(d.Used / fleet.GiB), Sticky: len(d.Chain) > 0 && !v.flat[j],
 		Copy: c.scaled(plan.MoveCost(c.s.p.Weights, d.Used, false) - plan.MoveCost(c.s.p.Weights, 0, false)),
-	}
+	}, key.own != none
 }
 
 // addPools gives each pool as much room for the model's disks as the state has, whatever its files come to in sum: thin

@@ -33,9 +33,9 @@ func (c *compiler) addVMs() {
 				m.Demand[shareResource] += l.Shares
 			}
 			priority = max(priority, v.need.Priority)
-			for _, n := range v.nics {
+			for _, q := range v.nics {
 				if !c.loose {
-					m.NICs = append(m.NICs, model.NICNeed{Class: int8(n.Class), Queues: clamp32(int64(n.Queues)), Rate: int64(n.Rate)})
+					m.NICs = append(m.NICs, model.NICNeed{Class: int8(q.Class), Queues: clamp32(int64(q.Queues)), Rate: int64(q.Rate)})
 				}
 			}
 		}
@@ -44,7 +44,7 @@ func (c *compiler) addVMs() {
 			m.Class = c.fixedClass(it)
 			continue
 		}
-		m.Class = c.vmClass(it)
+		m.Class = c.vmClass(n)
 		if !c.live {
 			m.Move = c.movePrices(it)
 		}
@@ -53,7 +53,11 @@ func (c *compiler) addVMs() {
 				break
 			}
 			for j := range c.s.vms[i].disks {
-				m.Disks = append(m.Disks, c.disk(&c.s.vms[i], j))
+				d, own := c.disk(&c.s.vms[i], j)
+				m.Disks = append(m.Disks, d)
+				if own {
+					c.tolerated = append(c.tolerated, tolerance{n, j})
+				}
 			}
 		}
 	}
@@ -89,16 +93,21 @@ func (c *compiler) fixedClass(it *item) int32 {
 
 // vmClass numbers the kinds of VMs: all that fixedRefusal and TierCost look at. A loose problem lets a VM stay where its
 // need is broken.
-func (c *compiler) vmClass(it *item) int32 {
+func (c *compiler) vmClass(n int) int32 {
+	it := &c.items[n]
 	u := c.s.single(it.vms[0])
 	own := int32(none)
 	switch {
 	case c.loose:
 		if h := c.s.vms[it.vms[0]].host; c.s.fixedRefusal(u, h) != "" {
 			own = c.p.Hosts[h].Class
+			c.tolerated = append(c.tolerated, tolerance{n, -1})
 		}
 	case !c.live:
 		u = &c.s.units[it.unit]
+	}
+	if own == none {
+		return c.strictClass(u)
 	}
 	return c.class(fmt.Sprintf("%s %d", c.vmKey(u), own), func(h hostIx) model.Points {
 		if c.p.Hosts[h].Class == own {
@@ -106,6 +115,11 @@ func (c *compiler) vmClass(it *item) int32 {
 		}
 		return c.fitCost(u, h)
 	})
+}
+
+// strictClass is the class of VMs that break no need.
+func (c *compiler) strictClass(u *unit) int32 {
+	return c.class(fmt.Sprintf("%s %d", c.vmKey(u), none), func(h hostIx) model.Points { return c.fitCost(u, h) })
 }
 
 // vmKey tells units apart by what fitCost looks at.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/plan"
-	"github.com/berth-project/berth/plan/model"
 )
 
 // Bounds of one run of the local search, in steps of climb: so many for each VM of the model, within these limits. A fleet that is
@@ -73,28 +72,6 @@ func (x *search) pays(u *unit, saved points, p place) bool {
 	after := sum()
 	x.undo(mark)
 	return int64(saved)*m.Scale()+before-after > 0
-}
-
-// boundWork bounds the effort that goes into the lower bound: for each VM, host and resource, and in all.
-const (
-	boundRounds = 100
-	boundWork   = 200_000_000
-)
-
-// lowerBound is what every plan for the state costs at least, moves included, in points; 0 where the fleet is too large
-// for the model to tell.
-func (s *state) lowerBound() int64 {
-	s, err := s.equipped()
-	if err != nil {
-		return 0
-	}
-	c, err := (&compiler{s: s, loose: true}).build()
-	if err != nil {
-		return 0
-	}
-	work := min(int64(len(c.items))*int64(len(s.hosts))*boundRounds, boundWork)
-	b, _ := model.BoundWithin(c.p, work)
-	return max((b+c.scale-1)/c.scale, 0)
 }
 
 // rearrange looks for a cheaper fleet with the local search, and goes there as far as legal moves lead and as far as it

@@ -36,7 +36,7 @@ func Solve(p *policy.Problem, opts Options) (*plan.Plan, error) {
 		return nil, err
 	}
 	x := newSearch(s, opts)
-	bound := s.lowerBound()
+	floor := s.openFloor()
 	x.run()
 	s.compact()
 	unordered := s.orderSafely()
@@ -44,7 +44,7 @@ func Solve(p *policy.Problem, opts Options) (*plan.Plan, error) {
 		Version: plan.Version, SnapshotID: p.Snapshot.Digest(), PolicyID: p.PolicyID,
 		Steps: s.steps(), Unplaced: x.unplaced(), Held: s.held(), Unordered: unordered,
 	}
-	out.Summary.Bound = bound
+	out.Summary.Bound = floor.below(s)
 	if out.Summary, err = plan.Summarize(p, out); err != nil {
 		return nil, fmt.Errorf("solve problem: %w", err)
 	}
