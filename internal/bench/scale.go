@@ -24,6 +24,8 @@ type ScaleOptions struct {
 	Placements int // measured on each of them, for each setting of the reserve
 	// Seconds is how long a plan is improved; 0 leaves plans out.
 	Seconds int
+	// Reserve lets plans keep the reserve (N+1) too.
+	Reserve bool
 	// Say, when set, is told what is being done.
 	Say func(string)
 	// Stop, when set, is asked now and then whether to give up; what was measured so far is reported.
@@ -120,6 +122,12 @@ func ScaleShape() sim.Shape {
 	return s
 }
 
+// price gives every soft cost a price, those too that are off by default: the planner has to weigh them all.
+func price(p *policy.Problem) {
+	w := &p.Weights
+	w.Overload, w.HeadroomPercent, w.Stranded, w.HostOn, w.MoveLink = 10, 30, 2, 50, 1
+}
+
 // protect makes gold VMs keep a place to go to when a host or a chassis is lost.
 func protect(p *policy.Problem) {
 	p.Reserve = policy.Reserve{Over: []policy.Loss{policy.LossChassis, policy.LossHost}}
@@ -200,6 +208,7 @@ func newLane(hosts, density int, seed uint64, reserved bool) (*lane, time.Durati
 	if err != nil {
 		return nil, 0, err
 	}
+	price(p)
 	if reserved {
 		protect(p)
 	}

@@ -61,6 +61,10 @@ func (o *ScaleOptions) plan(hosts int) (PlanRow, error) {
 	if err != nil {
 		return row, err
 	}
+	price(p)
+	if o.Reserve {
+		protect(p)
+	}
 	row.Resolve = since()
 	limit := time.Duration(o.Seconds) * time.Second
 	made, err := solver.Solve(p, solver.Options{

@@ -52,6 +52,7 @@ this machine, garbage collection included; other work on it makes them worse.`,
 	f.IntVar(&o.Seeds, "seeds", 3, "how many fleets of each size placements are measured on, 1 to 20")
 	f.IntVar(&o.Placements, "placements", 20_000, "how many placements are measured on each of them, 1000 to 1000000")
 	f.IntVar(&o.Seconds, "seconds", 60, "how long a plan is improved, at most 3600; 0 leaves plans out")
+	f.BoolVar(&o.Reserve, "reserve", false, "let plans keep a place for gold VMs in the loss of any host or chassis (N+1)")
 	return cmd
 }
 
