@@ -21,7 +21,8 @@ type Fleet struct {
 	hosts      map[string]*fleet.Host // by handle
 	pools      map[string]*fleet.Pool // by handle; Free is kept up to date
 	guests     map[string]*guest      // by handle
-	order      []string               // the handles of guests, as the snapshot has them
+	modules    []fleet.IOModule
+	order      []string // the handles of guests, as the snapshot has them
 	volumes    map[place]*volume
 	rules      []*Fault
 	ops        int
@@ -71,7 +72,7 @@ type job struct {
 func New(s *fleet.Snapshot) *Fleet {
 	f := &Fleet{
 		base: s, hosts: map[string]*fleet.Host{}, pools: map[string]*fleet.Pool{}, guests: map[string]*guest{},
-		volumes: map[place]*volume{},
+		volumes: map[place]*volume{}, modules: slices.Clone(s.Modules),
 	}
 	for i := range s.Hosts {
 		f.hosts[handle(s.Hosts[i].Ref, string(s.Hosts[i].ID))] = &s.Hosts[i]
@@ -207,6 +208,7 @@ func (f *Fleet) Observe(ctx context.Context) (*fleet.Snapshot, error) { return f
 func (f *Fleet) observe(id fleet.SourceID, out *fleet.Snapshot) {
 	for _, h := range f.base.Hosts {
 		if h.Source == id {
+			h = *f.hosts[handle(h.Ref, string(h.ID))]
 			h.Ref = handle(h.Ref, string(h.ID))
 			h.Pools, h.Tags, h.Networks = slices.Clone(h.Pools), slices.Clone(h.Tags), slices.Clone(h.Networks)
 			h.NICs = slices.Clone(h.NICs)
@@ -225,6 +227,7 @@ func (f *Fleet) observe(id fleet.SourceID, out *fleet.Snapshot) {
 			out.VMs = append(out.VMs, f.seen(g))
 		}
 	}
+	f.observeModules(id, out)
 	for _, g := range f.base.Gaps {
 		if g.Source == id && g.What != "label" {
 			out.Gaps = append(out.Gaps, g)

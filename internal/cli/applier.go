@@ -88,6 +88,10 @@ func (ap *applier) checkRest(now *fleet.Snapshot, rest []plan.Step) error {
 func involved(steps []plan.Step) []fleet.SourceID {
 	var out []fleet.SourceID
 	for i := range steps {
+		if a := steps[i].Attach; a != nil {
+			out = append(out, a.Module.Source)
+			continue
+		}
 		out = append(out, steps[i].Move.VM.Source)
 	}
 	slices.Sort(out)
@@ -175,7 +179,7 @@ func (ap *applier) look(ctx context.Context, r executor.Result) (*appliedView, e
 	}
 	for i := range ap.plan.Plan.Steps {
 		s := &ap.plan.Plan.Steps[i]
-		if last[s.Move.VM.ID] != i {
+		if s.Attach != nil || last[s.Move.VM.ID] != i {
 			continue
 		}
 		out := vmOutcome{VM: s.Move.VM.ID, Planned: s.Move.To, Disks: []fleet.DiskPlace{}}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -51,6 +52,10 @@ func (a *app) printPlan(f *plan.File) {
 	g := &grid{title: "Moves", headings: []string{"STEP", "VM", "LEVEL", "HOST", "DISKS", "MODE", "WHY"}}
 	for i := range p.Steps {
 		s := &p.Steps[i]
+		if s.Attach != nil {
+			g.add(text(fmt.Sprint(s.N)), text(objectText(s)), text(""), text(hostChange(s)), text(""), text("attach"), text(s.Reason))
+			continue
+		}
 		g.add(text(fmt.Sprint(s.N)), text(string(s.Move.VM.ID)), text(s.Level), text(hostChange(s)), text(diskChange(s)),
 			modeCell(s), text(s.Reason))
 	}
@@ -75,7 +80,7 @@ func (a *app) printPlan(f *plan.File) {
 		p.ID, s.VMs, s.Right, count(s.Moves, "move"), s.Unplaced, s.Held, fleet.FormatBytes(s.Bytes))
 	a.printf("broken needs: %d before, %d after\n", s.BrokenBefore, s.BrokenAfter)
 	a.printf("cost: %d before, %d after%s, %d for the moves\n", s.CostBefore, s.CostAfter, costParts(s.After), s.CostOfMoves)
-	a.printf("bound: every plan costs at least %d\n", s.Bound)
+	a.printf("bound: every plan that mends as much costs at least %d, moves included\n", s.Bound)
 	a.printf("gap: %.2f %%\n", s.GapPercent)
 	if n := riskySteps(p.Steps, plan.RiskDowntime); n > 0 {
 		a.printf("%s with downtime: apply it with --accept-risk=downtime\n", count(n, "move"))
@@ -119,6 +124,9 @@ func riskySteps(steps []plan.Step, r plan.Risk) int {
 }
 
 func hostChange(s *plan.Step) string {
+	if a := s.Attach; a != nil {
+		return cmp.Or(string(a.From), "nowhere") + " -> " + string(a.To)
+	}
 	if s.Move.From.Host == s.Move.To.Host {
 		return string(s.Move.From.Host)
 	}

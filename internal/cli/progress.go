@@ -69,7 +69,16 @@ func (l *lines) title(e executor.Event) string {
 	if e.Step < 1 || e.Step > len(l.plan.Steps) {
 		return "plan " + l.plan.ID
 	}
-	return fmt.Sprintf("[%d/%d] %s: %s", e.Step, e.Steps, e.VM, moveText(&l.plan.Steps[e.Step-1]))
+	s := &l.plan.Steps[e.Step-1]
+	return fmt.Sprintf("[%d/%d] %s: %s", e.Step, e.Steps, objectText(s), moveText(s))
+}
+
+// objectText names what a step moves.
+func objectText(s *plan.Step) string {
+	if s.Attach != nil {
+		return "module " + string(s.Attach.Module.ID)
+	}
+	return string(s.Move.VM.ID)
 }
 
 // moveText is what a step changes, in a few words.

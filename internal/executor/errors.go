@@ -13,25 +13,27 @@ import (
 type StaleError struct {
 	Step     int
 	VM       fleet.VMID
-	Expected string // "host-a (pool-1), running"
-	Found    string // the same of what is, or "nowhere: " and the driver's error
+	Module   fleet.ModuleID // instead of VM, in a step that moves a module
+	Expected string         // "host-a (pool-1), running"
+	Found    string         // the same of what is, or "nowhere: " and the driver's error
 }
 
 func (e *StaleError) Error() string {
-	return fmt.Sprintf("apply step %d: plan is stale: vm %s: expected %s, found %s", e.Step, e.VM, e.Expected, e.Found)
+	return fmt.Sprintf("apply step %d: plan is stale: %s: expected %s, found %s", e.Step, who(e.VM, e.Module), e.Expected, e.Found)
 }
 
 // UnknownError says that it could not be established what became of a step. Its intent stays open in the journal:
 // another run asks again.
 type UnknownError struct {
-	Step  int
-	VM    fleet.VMID
-	Found string // what was seen last
-	Err   error  // what made the outcome unknown; nil when the driver reported success
+	Step   int
+	VM     fleet.VMID
+	Module fleet.ModuleID // instead of VM, in a step that moves a module
+	Found  string         // what was seen last
+	Err    error          // what made the outcome unknown; nil when the driver reported success
 }
 
 func (e *UnknownError) Error() string {
-	s := fmt.Sprintf("apply step %d: outcome unknown: vm %s: last seen: %s", e.Step, e.VM, e.Found)
+	s := fmt.Sprintf("apply step %d: outcome unknown: %s: last seen: %s", e.Step, who(e.VM, e.Module), e.Found)
 	if e.Err != nil {
 		s += ": " + e.Err.Error()
 	}
@@ -43,13 +45,14 @@ func (e *UnknownError) Unwrap() error { return e.Err }
 // StepError says that a step failed and its VM is where it was. The same plan can be applied again when the cause is
 // gone.
 type StepError struct {
-	Step int
-	VM   fleet.VMID
-	Err  error
+	Step   int
+	VM     fleet.VMID
+	Module fleet.ModuleID // instead of VM, in a step that moves a module
+	Err    error
 }
 
 func (e *StepError) Error() string {
-	return fmt.Sprintf("apply step %d: vm %s is where it was: %v", e.Step, e.VM, e.Err)
+	return fmt.Sprintf("apply step %d: %s is where it was: %v", e.Step, who(e.VM, e.Module), e.Err)
 }
 
 func (e *StepError) Unwrap() error { return e.Err }

@@ -22,6 +22,7 @@ type Event struct {
 	Kind        EventKind
 	Step, Steps int // the step's number and how many there are
 	VM          fleet.VMID
+	Module      fleet.ModuleID // instead of VM, in a step that moves a module
 	Done, Total fleet.Bytes
 	Attempt     int // of StepRetried, from 2
 	Detail      string

@@ -29,7 +29,7 @@ func Run(ctx context.Context, d Deps, p *plan.Plan) (Result, error) {
 	}
 	r.skipped, r.last = make([]bool, len(p.Steps)), map[fleet.VMID]int{}
 	for i, s := range r.progress.Steps {
-		if s.Phase != NotBegun {
+		if s.Phase != NotBegun && s.VM != "" {
 			r.last[s.VM] = i
 		}
 	}
@@ -51,7 +51,7 @@ func Run(ctx context.Context, d Deps, p *plan.Plan) (Result, error) {
 			return r.result(), fmt.Errorf("apply plan %s: stopped before step %d: %w", p.ID, i+1, err)
 		}
 		if err := r.step(ctx, i); err != nil {
-			r.report(Event{Kind: StepStopped, Step: i + 1, VM: p.Steps[i].Move.VM.ID, Err: err})
+			r.report(Event{Kind: StepStopped, Step: i + 1, VM: p.Steps[i].Move.VM.ID, Module: moduleOf(&p.Steps[i]), Err: err})
 			return r.result(), err
 		}
 		if rest := p.Steps[i+1:]; i == open && len(rest) > 0 && d.Resumed != nil {
@@ -85,6 +85,12 @@ func (r *run) admit() error {
 		s := &r.plan.Steps[i]
 		if s.N != i+1 {
 			return fmt.Errorf("apply plan %s: steps[%d].n: is %d, expected %d", r.plan.ID, i, s.N, i+1)
+		}
+		if s.Attach != nil {
+			if err := r.admitModule(s.N, s.Attach); err != nil {
+				return err
+			}
+			continue
 		}
 		if reason := incomplete(&s.Move); reason != "" {
 			return fmt.Errorf("apply step %d: vm %s: the plan is incomplete: %s", s.N, s.Move.VM.ID, reason)
@@ -133,6 +139,9 @@ func incomplete(m *fleet.Relocation) string {
 
 // step runs the state machine of the step at index i.
 func (r *run) step(ctx context.Context, i int) error {
+	if r.plan.Steps[i].Attach != nil {
+		return r.attach(ctx, i)
+	}
 	s := &step{run: r, index: i, move: r.plan.Steps[i].Move}
 	s.mover = r.deps.Movers(s.move.VM.Source)
 	var now state = examine{}

@@ -25,6 +25,7 @@ type step struct {
 	*run
 	index   int
 	move    fleet.Relocation
+	module  fleet.ModuleID // of a step that moves one
 	mover   Mover
 	power   fleet.PowerState // at the intent
 	acted   int              // calls of Relocate in this run
@@ -221,19 +222,19 @@ func (s *step) failed(ctx context.Context, cause error) error {
 		return s.cancelled(ctx)
 	}
 	if cause == nil {
-		cause = errors.New("the driver reported success, but the VM did not move")
+		cause = errors.New("the driver reported success, but nothing moved")
 	}
 	return errors.Join(s.failure(cause), s.append(s.record(Failed, cause)))
 }
 
 // failure is an error of a step that did nothing to the VM.
 func (s *step) failure(cause error) error {
-	return &StepError{Step: s.index + 1, VM: s.move.VM.ID, Err: cause}
+	return &StepError{Step: s.index + 1, VM: s.move.VM.ID, Module: s.module, Err: cause}
 }
 
 // lost journals that the outcome is not known; the intent stays open.
 func (s *step) lost(seen string, cause error) error {
-	err := &UnknownError{Step: s.index + 1, VM: s.move.VM.ID, Found: seen, Err: cause}
+	err := &UnknownError{Step: s.index + 1, VM: s.move.VM.ID, Module: s.module, Found: seen, Err: cause}
 	return errors.Join(err, s.append(s.record(Unknown, err)))
 }
 
@@ -242,7 +243,7 @@ func (s *step) stale(want fleet.Placement, power fleet.PowerState, seen string) 
 }
 
 func (s *step) cancelled(ctx context.Context) error {
-	return fmt.Errorf("apply step %d: vm %s: stopped: %w", s.index+1, s.move.VM.ID, ctx.Err())
+	return fmt.Errorf("apply step %d: %s: stopped: %w", s.index+1, who(s.move.VM.ID, s.module), ctx.Err())
 }
 
 func (s *step) record(p Phase, cause error) Record {
@@ -254,7 +255,7 @@ func (s *step) record(p Phase, cause error) Record {
 }
 
 func (s *step) tell(e Event) {
-	e.Step, e.VM = s.index+1, s.move.VM.ID
+	e.Step, e.VM, e.Module = s.index+1, s.move.VM.ID, s.module
 	s.report(e)
 }
 

@@ -132,6 +132,9 @@ func claim(part *fleet.Snapshot, id fleet.SourceID) {
 	for i := range part.VMs {
 		part.VMs[i].Source = id
 	}
+	for i := range part.Modules {
+		part.Modules[i].Source = id
+	}
 	for i := range part.Gaps {
 		part.Gaps[i].Source = id
 	}

@@ -9,7 +9,7 @@ import (
 // join puts the parts of all sources into one snapshot, with "source/" before every identifier that two
 // sources use.
 func join(parts []*fleet.Snapshot) *fleet.Snapshot {
-	hosts, pools, vms := census[fleet.HostID]{}, census[fleet.PoolID]{}, census[fleet.VMID]{}
+	hosts, pools, vms, modules := census[fleet.HostID]{}, census[fleet.PoolID]{}, census[fleet.VMID]{}, census[fleet.ModuleID]{}
 	for i, p := range parts {
 		for _, h := range p.Hosts {
 			hosts.add(h.ID, i)
@@ -20,6 +20,9 @@ func join(parts []*fleet.Snapshot) *fleet.Snapshot {
 		for _, v := range p.VMs {
 			vms.add(v.ID, i)
 		}
+		for j := range p.Modules {
+			modules.add(p.Modules[j].ID, i)
+		}
 	}
 	out := &fleet.Snapshot{Sources: []fleet.Source{}, Hosts: []fleet.Host{}, Pools: []fleet.Pool{}, VMs: []fleet.VM{}, Gaps: []fleet.Gap{}}
 	for _, p := range parts {
@@ -28,6 +31,9 @@ func join(parts []*fleet.Snapshot) *fleet.Snapshot {
 			rename(&p.Hosts[i].ID, hosts, prefix)
 			for j := range p.Hosts[i].Pools {
 				rename(&p.Hosts[i].Pools[j], pools, prefix)
+			}
+			for j := range p.Hosts[i].NICs {
+				rename(&p.Hosts[i].NICs[j].Module, modules, prefix)
 			}
 		}
 		for i := range p.Pools {
@@ -44,6 +50,18 @@ func join(parts []*fleet.Snapshot) *fleet.Snapshot {
 				}
 			}
 		}
+		for i := range p.Modules {
+			m := &p.Modules[i]
+			rename(&m.ID, modules, prefix)
+			rename(&m.Host, hosts, prefix)
+			for j := range m.Pools {
+				rename(&m.Pools[j], pools, prefix)
+			}
+			for j := range m.AttachableTo {
+				rename(&m.AttachableTo[j], hosts, prefix)
+			}
+		}
+		out.Modules = append(out.Modules, p.Modules...)
 		out.Sources = append(out.Sources, p.Sources...)
 		out.Hosts = append(out.Hosts, p.Hosts...)
 		out.Pools = append(out.Pools, p.Pools...)
