@@ -38,6 +38,8 @@ type contradictions struct {
 	out       []string
 	pack      Packer
 	zones     map[int32]map[int32]bool // by VM class
+	level     map[int]int              // domains by level
+	usable    []bool
 }
 
 func (c *contradictions) say(format string, args ...any) {
@@ -197,16 +199,24 @@ func (c *contradictions) group(g int) {
 	}
 }
 
-// domains counts those of a level with a host that is open or has VMs.
+// domains counts those of a level with a host that is open or has VMs; once for all groups.
 func (c *contradictions) domains(level int) int {
-	seen := map[int32]bool{}
-	usable := (&bounder{p: c.p}).usable()
-	for h := range c.p.Hosts {
-		if usable[h] {
-			seen[c.p.Hosts[h].Domain[level]] = true
-		}
+	if c.level == nil {
+		c.level = map[int]int{}
+		c.usable = (&bounder{p: c.p}).usable()
 	}
-	return len(seen)
+	n, ok := c.level[level]
+	if !ok {
+		seen := map[int32]bool{}
+		for h := range c.p.Hosts {
+			if c.usable[h] {
+				seen[c.p.Hosts[h].Domain[level]] = true
+			}
+		}
+		n = len(seen)
+		c.level[level] = n
+	}
+	return n
 }
 
 // needs looks for a zone in which each VM of g, and some VM of the group that it needs, may be by class.
