@@ -121,7 +121,7 @@ func (x *Placer) elsewhere(i int, allow func(model.HostIx) bool) (Decision, bool
 	x.q.parked = true
 	d, ok := x.place(x.p.VMs[i:i+1], allow)
 	x.q.parked = false
-	if !ok {
+	if !ok || d.Repack { // VMs that run there would have to change their NIC
 		x.put(i, &was)
 		return d, false
 	}

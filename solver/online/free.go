@@ -198,6 +198,12 @@ func (x *Placer) roomFor(i int, h model.HostIx, a, b int32) bool {
 
 // on is the place of a waiting VM on one host, without repacking NICs.
 func (x *Placer) on(i int, h model.HostIx) (Decision, bool) {
+	d, ok := x.onHost(i, h)
+	return d, ok && !d.Repack
+}
+
+// onHost is the place of a waiting VM on one host.
+func (x *Placer) onHost(i int, h model.HostIx) (Decision, bool) {
 	q := &x.q
 	q.found, q.allow, q.parked = false, nil, true
 	q.best = Decision{}
@@ -211,7 +217,7 @@ func (x *Placer) on(i int, h model.HostIx) (Decision, bool) {
 		}
 	}
 	q.parked = false
-	return q.best, q.found && !q.best.Repack
+	return q.best, q.found
 }
 
 // cheapest finds the host and the one or two VMs to leave it for VM i, by the least sum of penalties and fewer than i's.
