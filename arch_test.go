@@ -44,6 +44,7 @@ var imports = map[string][]string{
 	"internal/carry":       {"fleet", "label", "label/diskimage"},
 	"internal/hook":        {"label/diskimage", "driver/dir", "driver/libvirt", "internal/carry"},
 	"internal/demo":        {"fleet", "label", "label/diskimage", "driver/vsphere", "driver/dir", "internal/vcsim"},
+	"internal/whatif":      {"fleet", "label", "policy", "plan", "solver"},
 	"internal/replay":      {"fleet", "label", "policy", "plan", "solver"},
 	"internal/bench":       {"fleet", "policy", "plan", "plan/model", "solver", "solver/search", "solver/online", "driver/sim"},
 	"internal/cli":         {"*"},

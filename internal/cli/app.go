@@ -147,7 +147,7 @@ func (a *app) nouns() []*cobra.Command {
 		a.noun("fleet", "Show or export the fleet as it is", a.fleetShow(), a.fleetExport()),
 		a.noun("policy", "Check and show service levels", a.policyCheck(), a.policyShow()),
 		a.noun("plan", "Make, show, explain, check and apply plans",
-			a.planMake(), a.planShow(), a.planExplain(), a.planCheck(), a.planApply()),
+			a.planMake(), a.planShow(), a.planExplain(), a.planWhatIf(), a.planCheck(), a.planApply()),
 		a.hookCommand(),
 		a.noun("sim", "Make up fleets and traces to try things on, and replay them", a.simGenerate(), a.simTrace(), a.simReplay()),
 		a.noun("bench", "Measure the planner", a.benchHuawei(), a.benchVBP(), a.benchScale()),
