@@ -69,7 +69,7 @@ func CheckSteps(problem *policy.Problem, steps []Step) []Violation {
 
 type checker struct {
 	w   *world
-	res *Reserve // nil: nothing is protected
+	res *Reserve   // nil: nothing is protected
 	own bool       // w is of the very snapshot that the plan was made from: all has to be as in it
 	at  int        // number of the step being checked
 	vm  fleet.VMID // of that step

@@ -13,7 +13,7 @@ import (
 // Reserve answers, for a fleet that changes move by move, which failures its protected VMs survive: whether each VM that a
 // failure hits would have a legal host elsewhere, all at once, with nothing else moved. It keeps such a place for each (a
 // witness), found by first fit, the largest first, from the host after the failed one on; so a "survives" is always true,
-// and a "does not" may be wrong where only a cleverer packing would do. VMs and hosts are known by their index in the snapshot.
+// and a "does not" may be wrong where only a long search would do. VMs and hosts are known by their index in the snapshot.
 //
 // A VM counts on every host that it was entered on and not left, so that one that is under way counts at both ends, as
 // a failure can hit it at either. A witness for such a state holds for each state in which some moves are done and some
@@ -27,6 +27,7 @@ type Reserve struct {
 	reach  map[fleet.PoolID][]int32
 	evict  bool
 	failed []int32 // cases that broke since the last Mark
+	waived []int32 // cases that are not survived since the last Mark because a VM can be helped that could not before
 }
 
 type reserveHost struct {
@@ -295,14 +296,20 @@ func (r *Reserve) settle(k int32) {
 		v, w := r.vms[a].at, r.vms[b].at
 		return cmp.Or(cmp.Compare(w.size(), v.size()), cmp.Compare(a, b))
 	})
-	for _, v := range slices.Compact(lost) {
-		switch h := r.refuge(k, v, false); {
-		case h >= 0:
-			r.charge(k, v, h)
-		case r.refuge(k, v, true) < 0:
-			f.stuck = append(f.stuck, v)
-		default:
-			f.unsaved = append(f.unsaved, v)
+	lost = slices.DeleteFunc(slices.Compact(lost), func(v int32) bool {
+		if r.refuge(k, v, true) >= 0 {
+			return false
+		}
+		f.stuck = append(f.stuck, v)
+		return true
+	})
+	if budget := maxRefuge; !r.lodge(k, lost, &budget) {
+		for _, v := range lost { // whom it leaves without a place, the largest first
+			if h := r.refuge(k, v, false); h >= 0 {
+				r.charge(k, v, h)
+			} else {
+				f.unsaved = append(f.unsaved, v)
+			}
 		}
 	}
 	f.survived = len(f.unsaved) == 0
@@ -312,6 +319,35 @@ func (r *Reserve) settle(k int32) {
 	if was && !f.survived {
 		r.failed = append(r.failed, k)
 	}
+}
+
+// maxRefuge bounds the hosts that one search for a witness looks at, beyond those of its first dive.
+const maxRefuge = 2000
+
+// lodge finds places for all of list in the case k: first fit, and where that fails other hosts for those before, as far as the
+// budget goes. It leaves no charge when it fails.
+func (r *Reserve) lodge(k int32, list []int32, budget *int) bool {
+	if len(list) == 0 {
+		return true
+	}
+	hosts := r.near(list[0])
+	start := r.after(k, hosts)
+	for n := range hosts {
+		h := hosts[(start+n)%len(hosts)]
+		if !r.fits(k, list[0], h) {
+			continue
+		}
+		r.charge(k, list[0], h)
+		if r.lodge(k, list[1:], budget) {
+			return true
+		}
+		r.unbook(k, list[0])
+		if *budget -= n + 1; *budget < 0 {
+			return false
+		}
+	}
+	*budget -= len(hosts)
+	return false
 }
 
 // size orders VMs: the larger share of a server with 4 GiB for each thread.

@@ -10,21 +10,36 @@ import (
 // refuge is the first host, from the failed one on, that could take v in the case k beside what the case brings there already;
 // -1 when there is none. With empty, what is on the hosts does not count.
 func (r *Reserve) refuge(k, v int32, empty bool) int32 {
-	f, vm := &r.cases[k], &r.vms[v]
-	list := r.open
-	for _, p := range vm.pools {
-		if near := r.reach[p]; len(near) < len(list) {
-			list = near
-		}
-	}
-	start := sort.Search(len(list), func(i int) bool { return list[i] > f.hosts[0] })
+	f := &r.cases[k]
+	list := r.near(v)
+	start := r.after(k, list)
 	for n := range list {
-		h := list[(start+n)%len(list)]
-		if (empty || r.room(k, v, h)) && r.takes(f, v, h) && (empty || r.queues(k, v, h)) {
+		if h := list[(start+n)%len(list)]; empty && r.takes(f, v, h) || !empty && r.fits(k, v, h) {
 			return h
 		}
 	}
 	return -1
+}
+
+// near lists the hosts that reach the pool of v that fewest hosts do.
+func (r *Reserve) near(v int32) []int32 {
+	list := r.open
+	for _, p := range r.vms[v].pools {
+		if near := r.reach[p]; len(near) < len(list) {
+			list = near
+		}
+	}
+	return list
+}
+
+// after is where list goes on behind the failed host of the case k: so that not every failure counts on the same hosts.
+func (r *Reserve) after(k int32, list []int32) int {
+	return sort.Search(len(list), func(i int) bool { return list[i] > r.cases[k].hosts[0] })
+}
+
+// fits says whether h could take v in the case k beside what the case brings there already.
+func (r *Reserve) fits(k, v, h int32) bool {
+	return r.room(k, v, h) && r.takes(&r.cases[k], v, h) && r.queues(k, v, h)
 }
 
 // room says whether h has CPU and memory for v beside what the case k brings there.
@@ -228,6 +243,28 @@ func (r *Reserve) cover(k, v int32) {
 func (r *Reserve) Leave(v, h int, at fleet.Placement) {
 	r.vms[v].pools = poolsOf(r.vms[v].at, at)
 	r.leave(int32(v), int32(h)) // bounded by newReserve
+	r.unstick(int32(v))
+}
+
+// unstick looks anew at the cases in which nothing could help v, whose disks lie elsewhere now. That one of them is not survived any
+// more is no fault of the move: v had no place before either.
+func (r *Reserve) unstick(v int32) {
+	for _, on := range r.vms[v].on {
+		for _, k := range r.hosts[on].cases {
+			f := &r.cases[k]
+			if !slices.Contains(f.stuck, v) || r.refuge(k, v, true) < 0 {
+				continue
+			}
+			f.stuck = drop(f.stuck, v)
+			if !f.survived {
+				continue
+			}
+			n := len(r.failed)
+			if r.cover(k, v); len(r.failed) > n {
+				r.failed, r.waived = r.failed[:n], append(r.waived, k)
+			}
+		}
+	}
 }
 
 func (r *Reserve) leave(vm, host int32) {
@@ -252,7 +289,7 @@ func (r *Reserve) leave(vm, host int32) {
 }
 
 // Mark forgets which failures broke until now.
-func (r *Reserve) Mark() { r.failed = r.failed[:0] }
+func (r *Reserve) Mark() { r.failed, r.waived = r.failed[:0], r.waived[:0] }
 
 // Broke says whether a failure that was survived at the last Mark is not any more.
 func (r *Reserve) Broke() bool {
@@ -262,8 +299,8 @@ func (r *Reserve) Broke() bool {
 // Revive looks for witnesses of the failures that broke since the last Mark, moves having been taken back: first those
 // that they had.
 func (r *Reserve) Revive() {
-	list := slices.Clone(r.failed)
-	r.failed = r.failed[:0]
+	list := slices.Concat(r.failed, r.waived)
+	r.Mark()
 	for _, k := range list {
 		f := &r.cases[k]
 		if f.survived {
@@ -289,8 +326,8 @@ func (r *Reserve) Revive() {
 // they are. Nothing is changed but the witnesses.
 func (r *Reserve) Breaks(vms []int, h int) bool {
 	vms = slices.DeleteFunc(slices.Clone(vms), func(v int) bool { return slices.Contains(r.vms[v].on, int32(h)) }) // bounded by newReserve
-	before := r.failed
-	r.failed = nil
+	before, waived := r.failed, r.waived
+	r.failed, r.waived = nil, nil
 	for _, v := range vms {
 		r.Enter(v, h, fleet.Placement{})
 	}
@@ -301,6 +338,6 @@ func (r *Reserve) Breaks(vms []int, h int) bool {
 	if broke {
 		r.Revive()
 	}
-	r.failed = before
+	r.failed, r.waived = before, waived
 	return broke
 }

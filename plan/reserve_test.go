@@ -48,7 +48,7 @@ func TestCheckReserve(t *testing.T) {
 		}, ""},
 		{"no reserve can help: its disk is local", func(p *policy.Problem) { p.Snapshot.VMs[2].Disks[0].Pool = "gold-1/nvme" }, ""},
 		{"memory", func(p *policy.Problem) {
-			facts(p, "gold-2", func(f *policy.HostFacts) { f.CPU, f.Memory = fleet.CPUs(8), 16 * fleet.GiB })
+			facts(p, "gold-2", func(f *policy.HostFacts) { f.CPU, f.Memory = fleet.CPUs(8), 16*fleet.GiB })
 		}, plan.ConstraintReserve},
 		{"queues", func(p *policy.Problem) {
 			facts(p, "gold-2", func(f *policy.HostFacts) { f.CPU = fleet.CPUs(8) })
