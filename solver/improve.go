@@ -14,9 +14,9 @@ import (
 const (
 	stepsPerVM   = 30
 	minImprove   = 100
-	maxImprove   = 200_000
-	damping      = 1000 // a run counts when it saves more than this fraction of the cost
-	maxPolishing = 8    // passes over the VMs of a run
+	hostLooks    = 2_000_000 // hosts that a run may look at: a step looks at all of them where each has pools of its own
+	damping      = 1000      // a run counts when it saves more than this fraction of the cost
+	maxPolishing = 8         // passes over the VMs of a run
 )
 
 // rearranged runs the local search and reports progress. It says whether that moved anything.
@@ -90,7 +90,7 @@ func (x *search) rearrange() bool {
 	if !l.promising() {
 		return false
 	}
-	steps := min(max(int64(len(c.items))*stepsPerVM, minImprove), maxImprove) * int64(max(x.opts.Effort, 1))
+	steps := min(max(int64(len(c.items))*stepsPerVM, minImprove), minImprove+hostLooks/int64(max(len(x.hosts), 1))) * int64(max(x.opts.Effort, 1))
 	to, err := climb(c.p, x.opts.Seed, steps, x.opts.Stop)
 	if err != nil || x.over() && to == nil {
 		return false
