@@ -77,7 +77,9 @@ func largeFleet(hosts, vms int, seed uint64) *policy.Problem {
 	return p
 }
 
-func benchmark(b *testing.B, p *policy.Problem) {
+func benchmark(b *testing.B, p *policy.Problem) { benchmarkWith(b, p, solver.Options{}) }
+
+func benchmarkWith(b *testing.B, p *policy.Problem, o solver.Options) {
 	b.Helper()
 	if err := p.Snapshot.Validate(); err != nil {
 		b.Fatal(err)
@@ -85,11 +87,13 @@ func benchmark(b *testing.B, p *policy.Problem) {
 	var pl *plan.Plan
 	for b.Loop() {
 		var err error
-		if pl, err = solver.Solve(p, solver.Options{}); err != nil {
+		if pl, err = solver.Solve(p, o); err != nil {
 			b.Fatal(err)
 		}
 	}
 	b.ReportMetric(float64(len(pl.Steps)), "steps")
+	b.ReportMetric(float64(pl.Summary.Cost()), "cost")
+	b.ReportMetric(pl.Summary.GapPercent, "gap-percent")
 	b.ReportMetric(float64(len(pl.Unplaced)), "unplaced")
 	b.ReportMetric(float64(pl.Summary.BrokenBefore), "broken-before")
 	b.ReportMetric(float64(pl.Summary.BrokenAfter), "broken-after")
@@ -103,3 +107,8 @@ func benchmark(b *testing.B, p *policy.Problem) {
 func BenchmarkSolve100(b *testing.B)   { benchmark(b, largeFleet(100, 2_500, 1)) }
 func BenchmarkSolve1000(b *testing.B)  { benchmark(b, largeFleet(1_000, 25_000, 1)) }
 func BenchmarkSolve10000(b *testing.B) { benchmark(b, largeFleet(10_000, 250_000, 1)) }
+
+// The first legal plan: without the local search that follows repair.
+func BenchmarkFirst10000(b *testing.B) {
+	benchmarkWith(b, largeFleet(10_000, 250_000, 1), solver.Options{Effort: -1})
+}
