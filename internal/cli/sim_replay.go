@@ -92,6 +92,9 @@ func (a *app) runReplay(cmd *cobra.Command, in *replayFlags, path string) error 
 	}
 	ctx := cmd.Context()
 	o.Stop = func() bool { return ctx.Err() != nil }
+	o.Tell = func(now, end replay.Second, live int) {
+		a.detail("%.1f of %.1f hours, %d VMs", float64(now)/3600, float64(end)/3600, live)
+	}
 	r, err := replay.Run(s, t, *o)
 	if errors.Is(err, replay.ErrStopped) {
 		return &cliError{code: codePartly, err: errors.New("the replay was interrupted: nothing is written")}

@@ -84,6 +84,9 @@ func (r *run) sample() error {
 		l := r.o.Latency(false)
 		s.Latency = &l
 	}
+	if r.o.Tell != nil {
+		r.o.Tell(r.now, r.end, len(r.running))
+	}
 	r.last = r.report
 	r.report.Samples = append(r.report.Samples, s)
 	return nil

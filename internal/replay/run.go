@@ -59,8 +59,9 @@ type Options struct {
 	// Latency, when set, is asked at each sample for the decisions since the last one, and with all set for those of the
 	// whole replay. It is the one thing that may read a clock.
 	Latency func(all bool) Latency
-	// Stop, when set, is asked now and then whether to give up.
+	// Stop, when set, is asked now and then whether to give up; Tell, when set, is told at each sample how far it is.
 	Stop func() bool
+	Tell func(now, end Second, live int)
 }
 
 // Loss is the failure of a host at a time.
