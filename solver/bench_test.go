@@ -77,7 +77,10 @@ func largeFleet(hosts, vms int, seed uint64) *policy.Problem {
 	return p
 }
 
-func benchmark(b *testing.B, p *policy.Problem) { benchmarkWith(b, p, solver.Options{}) }
+func benchmark(b *testing.B, p *policy.Problem) {
+	b.Helper()
+	benchmarkWith(b, p, solver.Options{})
+}
 
 func benchmarkWith(b *testing.B, p *policy.Problem, o solver.Options) {
 	b.Helper()
