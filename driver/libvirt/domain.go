@@ -102,6 +102,7 @@ func translate(doc string, hostID fleet.HostID, pools []poolInfo) (*guest, error
 		}
 		g.vm.CPU = fleet.CPUs(int(d.VCPU.Value))
 	}
+	g.vm.CPUBaseline = baseline(&d)
 	if d.Metadata != nil {
 		g.metadata(doc)
 	}

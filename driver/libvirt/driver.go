@@ -15,9 +15,9 @@ type HostConfig struct {
 	// Peer is the way that the other hosts' libvirtd take, for peer-to-peer migration:
 	// qemu+tcp://10.77.0.1/system. Empty: no VM can move live to this host.
 	Peer string
-	// Cluster, Chassis and Tags are what libvirt has no word for and policies want to know of a host.
-	Cluster, Chassis string
-	Tags             []string
+	// Cluster, Chassis, Rack, Site and Tags are what libvirt has no word for and policies want to know of a host.
+	Cluster, Chassis, Rack, Site string
+	Tags                         []string
 }
 
 // Timeouts bound what the driver waits for. A zero value is replaced by the default.

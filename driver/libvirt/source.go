@@ -65,7 +65,7 @@ func (d *Driver) Observe(ctx context.Context) (*fleet.Snapshot, error) {
 				names[old.ID] = true
 				s.Hosts = append(s.Hosts, fleet.Host{
 					ID: old.ID, Source: d.id, Ref: old.Ref, Hypervisor: old.Hypervisor, Version: old.Version, CPU: old.CPU, Memory: old.Memory,
-					Cluster: old.Cluster, Chassis: old.Chassis, Tags: old.Tags, Pools: []fleet.PoolID{}, Unreachable: true,
+					Cluster: old.Cluster, Chassis: old.Chassis, Rack: old.Rack, Site: old.Site, Tags: old.Tags, Pools: []fleet.PoolID{}, Unreachable: true,
 				})
 			}
 			continue
@@ -78,6 +78,7 @@ func (d *Driver) Observe(ctx context.Context) (*fleet.Snapshot, error) {
 		return nil, wrap("observe source "+string(d.id), errors.Join(failed...), false)
 	}
 	d.addVMs(s, seen)
+	proven(s)
 	s.Sort()
 	return s, nil
 }
@@ -322,7 +323,7 @@ func (h *host) describe(l *golibvirt.Libvirt) (sight, error) {
 	}
 	v.host = fleet.Host{
 		ID: fleet.HostID(name), Ref: h.cfg.URI, Hypervisor: fleet.KVM, CPU: fleet.CPUs(int(cpus)), Memory: clamp(min(memory, 1<<50) << 10),
-		Cluster: h.cfg.Cluster, Chassis: h.cfg.Chassis, Tags: slices.Clone(h.cfg.Tags),
+		Cluster: h.cfg.Cluster, Chassis: h.cfg.Chassis, Rack: h.cfg.Rack, Site: h.cfg.Site, Tags: slices.Clone(h.cfg.Tags),
 	}
 	if strings.EqualFold(kind, "xen") {
 		v.host.Hypervisor = fleet.Xen
@@ -336,6 +337,9 @@ func (h *host) describe(l *golibvirt.Libvirt) (sight, error) {
 		}
 	}
 	gap("architecture", h.capabilities(l, &v.host))
+	if v.host.Hypervisor == fleet.KVM {
+		gap("cpu models", h.baselines(l, &v.host))
+	}
 	uplinks, err := h.networks(l, &v.host)
 	gap("networks", err)
 	gap("nics", h.nics(l, &v.host, uplinks))
@@ -354,6 +358,9 @@ func (h *host) capabilities(l *golibvirt.Libvirt, host *fleet.Host) error {
 	host.Attributes = map[string]string{"uuid": c.Host.UUID}
 	if c.Host.CPU != nil {
 		host.Attributes["arch"], host.Attributes["cpu"] = c.Host.CPU.Arch, c.Host.CPU.Model
+		if cpuName(c.Host.CPU.Model) {
+			host.CPUModel = c.Host.CPU.Model
+		}
 	}
 	return nil
 }

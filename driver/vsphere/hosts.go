@@ -23,7 +23,7 @@ func (s *scan) addHosts() {
 			Tags: s.tagsOf(h.Self, h.CustomValue), Attributes: s.attributes(h.CustomValue),
 			Maintenance: h.Runtime.InMaintenanceMode, Pools: []fleet.PoolID{},
 		}
-		out.Chassis = out.Attributes["chassis"]
+		out.Chassis, out.Rack, out.Site = out.Attributes["chassis"], out.Attributes["rack"], out.Attributes["site"]
 		if p := deref(h.Parent); p.Type == "ClusterComputeResource" {
 			out.Cluster = s.tree[p].name
 		}
@@ -33,6 +33,9 @@ func (s *scan) addHosts() {
 		if h.Hardware != nil {
 			out.CPU = fleet.CPUs(max(int(h.Hardware.CpuInfo.NumCpuThreads), 0))
 			out.Memory = fleet.Bytes(max(h.Hardware.MemorySize, 0))
+			if len(h.Hardware.CpuPkg) > 0 {
+				out.CPUModel = clean(h.Hardware.CpuPkg[0].Description)
+			}
 		}
 		for _, ref := range h.Datastore {
 			if ds := stores[ref]; ds != nil && usable(ds, h.Self) {

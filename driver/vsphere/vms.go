@@ -33,7 +33,7 @@ func (s *scan) addVMs() {
 			ID: fleet.VMID(id), Source: s.d.cfg.ID, Ref: v.Self.String(), UUID: cmp.Or(v.Config.InstanceUuid, v.Config.Uuid),
 			Host: fleet.HostID(host), Power: power(v.Runtime.PowerState), Disks: []fleet.Disk{},
 			CPU: fleet.CPUs(int(max(v.Config.Hardware.NumCPU, 0))), Memory: fleet.Bytes(max(v.Config.Hardware.MemoryMB, 0)) * fleet.MiB,
-			Tags: s.tagsOf(v.Self, v.CustomValue),
+			Tags: s.tagsOf(v.Self, v.CustomValue), Guest: clean(v.Config.GuestId),
 		}
 		if err := s.badKept[v.Self]; err != nil {
 			s.miss("vm "+id, "label in "+labelsKey, err.Error())

@@ -38,6 +38,7 @@ type sourceConfig struct {
 type hostConfig struct {
 	uri, peer        string
 	cluster, chassis string
+	rack, site       string
 	tags             []string
 }
 
@@ -153,6 +154,8 @@ func (f yamlFile) host(what string, n *yaml.Node) (hostConfig, error) {
 		"peer":    f.str(&h.peer, what+".peer"),
 		"cluster": f.str(&h.cluster, what+".cluster"),
 		"chassis": f.str(&h.chassis, what+".chassis"),
+		"rack":    f.str(&h.rack, what+".rack"),
+		"site":    f.str(&h.site, what+".site"),
 		"tags": f.list(what+".tags", maxTags, func(i int, n *yaml.Node) error {
 			var tag string
 			err := f.str(&tag, fmt.Sprintf("%s.tags[%d]", what, i))(n)

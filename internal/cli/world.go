@@ -50,7 +50,7 @@ func (a *app) openSource(ctx context.Context, s sourceConfig) (connection, error
 		cfg := libvirt.Config{ID: s.id, Labels: carry.Labels{}}
 		for _, h := range s.hosts {
 			cfg.Hosts = append(cfg.Hosts, libvirt.HostConfig{
-				URI: h.uri, Peer: h.peer, Cluster: h.cluster, Chassis: h.chassis, Tags: h.tags,
+				URI: h.uri, Peer: h.peer, Cluster: h.cluster, Chassis: h.chassis, Rack: h.rack, Site: h.site, Tags: h.tags,
 			})
 		}
 		d, err := libvirt.Open(cfg)

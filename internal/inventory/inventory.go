@@ -75,6 +75,7 @@ func Take(ctx context.Context, sources []Source, o Options) (*fleet.Snapshot, er
 	out := join(parts)
 	out.Version, out.Taken = fleet.SnapshotVersion, o.Now.UTC().Round(0)
 	out.Sort()
+	complete(out)
 	copies(out) // by the order of the snapshot, not of the sources
 	out.Sort()
 	if err := out.Validate(); err != nil {
@@ -114,6 +115,7 @@ func observe(ctx context.Context, s Source, limit time.Duration) (*fleet.Snapsho
 	part.Version = fleet.SnapshotVersion
 	claim(part, s.ID())
 	distinguish(part)
+	complete(part)
 	part.Sort()
 	if err := part.Validate(); err != nil {
 		return nil, fmt.Errorf("the driver contradicts itself: %w", err)

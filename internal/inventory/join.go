@@ -133,3 +133,34 @@ func dropTwins(part *fleet.Snapshot) {
 	}
 	part.VMs = kept
 }
+
+// complete fills in the rack and the site of hosts that say none from hosts of the same chassis or rack that do: a chassis
+// is in one place. Hosts that contradict each other stay as they are, for Validate to name them.
+func complete(s *fleet.Snapshot) {
+	racks, sites := map[string]string{}, map[string]string{}
+	for i := range s.Hosts {
+		if h := &s.Hosts[i]; h.Chassis != "" && h.Rack != "" && racks[h.Chassis] == "" {
+			racks[h.Chassis] = h.Rack
+		}
+	}
+	for i := range s.Hosts {
+		if h := &s.Hosts[i]; h.Rack == "" && h.Chassis != "" {
+			h.Rack = racks[h.Chassis]
+		}
+	}
+	for _, domain := range []func(h *fleet.Host) string{
+		func(h *fleet.Host) string { return h.Rack }, func(h *fleet.Host) string { return h.Chassis },
+	} {
+		clear(sites)
+		for i := range s.Hosts {
+			if h := &s.Hosts[i]; domain(h) != "" && h.Site != "" && sites[domain(h)] == "" {
+				sites[domain(h)] = h.Site
+			}
+		}
+		for i := range s.Hosts {
+			if h := &s.Hosts[i]; h.Site == "" && domain(h) != "" {
+				h.Site = sites[domain(h)]
+			}
+		}
+	}
+}
