@@ -2,6 +2,9 @@ package solver_test
 
 import (
 	"bytes"
+	"cmp"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -74,6 +77,28 @@ func TestImproveIsDeterministic(t *testing.T) {
 		}
 		if len(costs) == 0 {
 			t.Error("no progress was told")
+		}
+		if a.Summary.BrokenBefore == 0 && !slices.IsSortedFunc(costs, func(x, y int64) int { return cmp.Compare(y, x) }) {
+			t.Errorf("nothing was wrong, and the cost rose on the way: %v", costs)
+		}
+	})
+}
+
+// TestImproveOfPermutedInput shuffles the snapshot before it is sorted, as inventories do.
+func TestImproveOfPermutedInput(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		p := drawPriced(t)
+		q, s := *p, *p.Snapshot
+		s.Hosts, s.Pools, s.VMs = slices.Clone(s.Hosts), slices.Clone(s.Pools), slices.Clone(s.VMs)
+		rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "shuffle"), 1))
+		rnd.Shuffle(len(s.Hosts), func(i, j int) { s.Hosts[i], s.Hosts[j] = s.Hosts[j], s.Hosts[i] })
+		rnd.Shuffle(len(s.Pools), func(i, j int) { s.Pools[i], s.Pools[j] = s.Pools[j], s.Pools[i] })
+		rnd.Shuffle(len(s.VMs), func(i, j int) { s.VMs[i], s.VMs[j] = s.VMs[j], s.VMs[i] })
+		s.Sort()
+		q.Snapshot = &s
+		if a, b := mustSolve(t, p), mustSolve(t, &q); a.ID != b.ID {
+			t.Errorf("plans differ:\n%s\n%s", planText(a), planText(b))
 		}
 	})
 }
