@@ -17,6 +17,9 @@ type Packing struct {
 	Name     string
 	Capacity []int64
 	Items    [][]int64 // by item and dimension
+	// Raised counts demands below nothing, which the files of one family have: they are taken as 0. A packing of the
+	// items so raised is one of the instance too.
+	Raised int
 }
 
 // Known is what is known of an instance.
@@ -80,8 +83,12 @@ func ReadPacking(name string, r io.Reader) (*Packing, error) {
 	for range lines {
 		item := make([]int64, dims)
 		for d := range item {
-			if item[d], err = number("a demand", 0, p.Capacity[d]); err != nil {
+			if item[d], err = number("a demand", -p.Capacity[d], p.Capacity[d]); err != nil {
 				return nil, err
+			}
+			if item[d] < 0 {
+				item[d] = 0
+				p.Raised++
 			}
 		}
 		n, err := number("a count", 0, maxBinItems-int64(len(p.Items)))

@@ -23,9 +23,11 @@ type VBPOptions struct {
 
 // VBPRow is one family, its smaller or its larger instances.
 type VBPRow struct {
-	Family    string  `json:"family"`
-	Items     string  `json:"items"` // "<= 200" or "> 200"
-	Instances int     `json:"instances"`
+	Family    string `json:"family"`
+	Items     string `json:"items"` // "<= 200" or "> 200"
+	Instances int    `json:"instances"`
+	// Raised counts instances with demands below nothing, which are taken as 0: no easier than they are.
+	Raised    int     `json:"raised"`
 	Over      float64 `json:"bins_over_reference_percent"`
 	Published float64 `json:"best_published_percent"`
 	// AtReference counts instances with as few bins as the optimum, or as the bound where that is not proven.
@@ -151,6 +153,9 @@ func (v *VBP) add(family, items string, list []packed) {
 		row.Slowest = max(row.Slowest, x.took.Seconds())
 		if float64(x.bins) <= reference {
 			row.AtReference++
+		}
+		if x.p.Raised > 0 {
+			row.Raised++
 		}
 		if x.bins < x.k.Best {
 			row.Fewer++

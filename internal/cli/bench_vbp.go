@@ -85,6 +85,11 @@ func (a *app) printVBP(v *bench.VBP) {
 			text(fmt.Sprintf("%.3f", r.Seconds)), text(fmt.Sprintf("%.2f", r.Slowest)))
 	}
 	a.printGrid(g)
+	for _, r := range v.Rows {
+		if r.Raised > 0 {
+			a.printf("%s, %s: %d instances have demands below nothing; they are taken as 0, which makes none easier\n", r.Family, r.Items, r.Raised)
+		}
+	}
 	for _, r := range v.Refused {
 		a.note("%s", r)
 	}
