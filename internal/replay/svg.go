@@ -39,6 +39,7 @@ type panel struct {
 	unit  string
 	note  string // in the middle of a plot without series
 	least float64
+	log   bool // the axis counts powers of ten
 	all   []series
 }
 
@@ -116,7 +117,7 @@ func (r *Report) panels(c []Sample) []panel {
 		}
 		return series{name: name, colour: colour, bars: bars, values: v}
 	}
-	latency := panel{title: "Latency of a placement decision", unit: "ms", note: "not measured", least: 0.1}
+	latency := panel{title: "Latency of a placement decision", unit: "ms", note: "not measured", least: 1, log: true}
 	if r.Latency != nil {
 		pick := func(value func(l *Latency) float64) func(*Sample) float64 {
 			return func(s *Sample) float64 {
@@ -175,21 +176,10 @@ func (d *drawing) x(at Second) float64 {
 // panel draws p with its upper edge at top.
 func (d *drawing) panel(p panel, c []Sample, top int, last bool) {
 	upper, lower := float64(top), float64(top+svgPanel)
-	high := p.least
-	for _, s := range p.all {
-		for _, v := range s.values {
-			if v > high { // never so for NaN
-				high = v
-			}
-		}
-	}
-	step := niceStep(high / 5)
-	high = math.Ceil(high/step-1e-9) * step
-	y := func(v float64) float64 { return lower - v/high*svgPanel }
+	y, ticks := p.axis(upper, lower)
 	d.text(svgLeft, upper-12, "start", `font-size="15" font-weight="bold"`, p.title)
 	d.legend(p.all, upper-12)
-	for i := 0; float64(i)*step <= high+step/2; i++ {
-		v := float64(i) * step
+	for _, v := range ticks {
 		d.line(svgLeft, y(v), svgWidth-svgRight, y(v), "#e4e4e4")
 		d.text(svgLeft-8, y(v)+4, "end", "", strconv.FormatFloat(v, 'g', 6, 64))
 	}
@@ -209,14 +199,45 @@ func (d *drawing) panel(p panel, c []Sample, top int, last bool) {
 	d.line(svgLeft, upper, svgLeft, lower, "#222")
 }
 
+// axis is where values of p stand between its edges, and the values to be written beside it.
+func (p *panel) axis(upper, lower float64) (y func(float64) float64, ticks []float64) {
+	low, high := math.Inf(1), p.least
+	for _, s := range p.all {
+		for _, v := range s.values {
+			if v > high { // never so for NaN
+				high = v
+			}
+			if v > 0 && v < low {
+				low = v
+			}
+		}
+	}
+	if !p.log {
+		step := niceStep(high / 5)
+		high = math.Ceil(high/step-1e-9) * step
+		for i := 0; float64(i)*step <= high+step/2; i++ {
+			ticks = append(ticks, float64(i)*step)
+		}
+		return func(v float64) float64 { return lower - v/high*(lower-upper) }, ticks
+	}
+	first := math.Floor(math.Log10(math.Min(low, high/10)))
+	last := math.Max(math.Ceil(math.Log10(high)), first+1)
+	for e := first; e <= last; e++ {
+		ticks = append(ticks, math.Pow(10, e))
+	}
+	return func(v float64) float64 {
+		return lower - (math.Log10(math.Max(v, ticks[0]))-first)/(last-first)*(lower-upper)
+	}, ticks
+}
+
 // legend stands at the right end of a panel's title.
 func (d *drawing) legend(all []series, y float64) {
 	x := float64(svgWidth - svgRight)
 	for i := len(all) - 1; i >= 0; i-- {
-		x -= 6.9 * float64(len(all[i].name)) // about what the font takes
+		x -= 7.8 * float64(len(all[i].name)) // about what the widest usual font takes
 		d.text(x, y, "start", "", all[i].name)
 		d.put(`<rect x="%.1f" y="%.1f" width="16" height="%d" fill="%s"/>`+"\n", x-22, y-6, map[bool]int{true: 8, false: 3}[all[i].bars], all[i].colour)
-		x -= 42
+		x -= 34
 	}
 }
 

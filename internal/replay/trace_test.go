@@ -50,7 +50,7 @@ func TestReadNamesTheLine(t *testing.T) {
 		"empty":           {"", "there is no header"},
 		"other header":    {"id,when\n", `line 1: header is "id,when"`},
 		"fields":          {header + "\nvm-a,0,,1,1,1\n", "line 2: has 6 fields, expected 9"},
-		"twice":           {header + "\nvm-a,0,,1,1,1,,,\nvm-a,0,,1,1,1,,,\n", `line 3: vm "vm-a" a second time`},
+		"twice":           {header + "\nvm-a,0,,1,1,1,,,\nvm-a,1,,1,1,1,,,\n", `line 3: vm "vm-a" a second time`},
 		"not sorted":      {header + "\nvm-a,9,,1,1,1,,,\nvm-b,8,,1,1,1,,,\n", `line 3: vm "vm-b" arrives at 8`},
 		"no id":           {header + "\n,0,,1,1,1,,,\n", "line 2: name"},
 		"blank in a name": {header + "\nvm a,0,,1,1,1,,,\n", `line 2: name "vm a"`},
