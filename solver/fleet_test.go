@@ -71,6 +71,8 @@ func parseFleet(t *testing.T, text string) *policy.Problem {
 			l.pool(p, fleet.PoolID(f[1]))
 		case "vm":
 			l.vm(p, fleet.VMID(f[1]))
+		case "module":
+			l.module(p, fleet.ModuleID(f[1]))
 		case "source":
 			l.source(p, fleet.SourceID(f[1]))
 		case "moves": // moves limits host=2 link=1 pool=4 wave=64
@@ -149,7 +151,7 @@ func (a *args) source(p *policy.Problem, id fleet.SourceID) {
 func (a *args) host(p *policy.Problem, id fleet.HostID) {
 	h := fleet.Host{
 		ID: id, Source: fleet.SourceID(a.str("source", "kvm")), Ref: "qemu+tcp://" + string(id) + "/system", Hypervisor: fleet.KVM,
-		CPU: fleet.CPUs(a.num("cpu", 16)), Memory: fleet.Bytes(a.num("mem", 64)) * fleet.GiB, Chassis: a.str("chassis", ""),
+		CPU: fleet.CPUs(a.num("cpu", 16)), Memory: fleet.Bytes(a.num("mem", 64)) * fleet.GiB, Chassis: a.str("chassis", ""), Rack: a.str("rack", ""), Site: a.str("site", ""), CPUBaselines: a.list("baselines"),
 		Cluster: a.str("cluster", ""), Networks: a.list("networks"), Maintenance: a.has("maintenance"), Unreachable: a.has("unreachable"),
 	}
 	for _, s := range a.list("pools") {
@@ -159,17 +161,46 @@ func (a *args) host(p *policy.Problem, id fleet.HostID) {
 		Tier: rank(a.t, serverTiers, a.str("tier", "bronze")), Security: a.num("security", 0), CPU: h.CPU, Memory: h.Memory,
 		NICClass: map[fleet.NICID]fleet.NICClass{},
 	}
-	for i, s := range a.list("nics") {
-		var class, queues int
-		if _, err := fmt.Sscanf(s, "%d:%d", &class, &queues); err != nil {
-			a.t.Fatalf("line %d: nics: %v", a.line, err)
-		}
-		n := fleet.NIC{ID: fleet.NICID(fmt.Sprintf("eth%d", i)), Class: fleet.NICClass(class), Queues: fleet.Queues(queues)}
-		h.NICs = append(h.NICs, n)
+	h.NICs = a.nics("eth")
+	for _, n := range h.NICs {
 		facts.NICClass[n.ID] = n.Class
 	}
 	p.Snapshot.Hosts = append(p.Snapshot.Hosts, h)
 	p.Hosts[id] = facts
+}
+
+// nics reads class:queues:guarantee of each NIC; the last two may be left out.
+func (a *args) nics(prefix string) []fleet.NIC {
+	var out []fleet.NIC
+	for i, s := range a.list("nics") {
+		var n [3]int
+		for j, f := range strings.SplitN(s, ":", len(n)) {
+			var err error
+			if n[j], err = strconv.Atoi(f); err != nil {
+				a.t.Fatalf("line %d: nics: %v", a.line, err)
+			}
+		}
+		out = append(out, fleet.NIC{
+			ID: fleet.NICID(fmt.Sprint(prefix, i)), Class: fleet.NICClass(n[0]), Queues: fleet.Queues(n[1]), Guarantee: fleet.Mbps(n[2]),
+		})
+	}
+	return out
+}
+
+// module io-7 nics=class:queues:guarantee pools=a,b on=h1,h2 host=h1, after the hosts
+func (a *args) module(p *policy.Problem, id fleet.ModuleID) {
+	m := fleet.IOModule{ID: id, Source: "kvm", Ref: "slot-" + string(id), Kind: fleet.ModuleNIC, NICs: a.nics(string(id) + "/p")}
+	for _, s := range a.list("pools") {
+		m.Kind, m.Pools = fleet.ModuleHBA, append(m.Pools, fleet.PoolID(s))
+	}
+	for _, s := range a.list("on") {
+		m.AttachableTo = append(m.AttachableTo, fleet.HostID(s))
+	}
+	p.Snapshot.Sources[0].Capabilities.AttachModules = true
+	if host := a.str("host", ""); host != "" {
+		bring(p.Snapshot, &m, fleet.HostID(host))
+	}
+	p.Snapshot.Modules = append(p.Snapshot.Modules, m)
 }
 
 // pool gold-1/nvme tier=nvme size=1000 free=500 reserve=50
@@ -178,6 +209,7 @@ func (a *args) pool(p *policy.Problem, id fleet.PoolID) {
 	p.Snapshot.Pools = append(p.Snapshot.Pools, fleet.Pool{
 		ID: id, Source: fleet.SourceID(a.str("source", "kvm")), Ref: "/pool/" + string(id), Type: "dir",
 		Capacity: fleet.Bytes(size) * fleet.GiB, Free: fleet.Bytes(a.num("free", size)) * fleet.GiB,
+		IOPS: fleet.IOPS(a.num("iops", 0)),
 	})
 	p.Pools[id] = policy.PoolFacts{
 		Tier: rank(a.t, poolTiers, a.str("tier", "hdd")), Reserve: fleet.Bytes(a.num("reserve", 0)) * fleet.GiB,
@@ -189,14 +221,14 @@ func (a *args) vm(p *policy.Problem, id fleet.VMID) {
 	v := fleet.VM{
 		ID: id, Source: fleet.SourceID(a.str("source", "kvm")), Ref: "ref-" + string(id), UUID: "uuid-" + string(id),
 		Host: fleet.HostID(a.str("host", "")), Power: fleet.PowerState(a.str("power", "running")), CPU: fleet.CPUs(a.num("cpu", 2)),
-		Memory: fleet.Bytes(a.num("mem", 4)) * fleet.GiB, Pinned: a.str("pinned", ""),
+		Memory: fleet.Bytes(a.num("mem", 4)) * fleet.GiB, Pinned: a.str("pinned", ""), CPUBaseline: a.str("baseline", ""),
 	}
 	level := a.str("level", "bronze")
 	need := policy.Requirement{
 		Level: level, Priority: policy.Priority(a.num("prio", 100)), Server: rank(a.t, serverTiers, a.str("needs", "bronze")),
 		NICClass: fleet.NICClass(a.num("nic", 0)), Queues: fleet.Queues(a.num("queues", 0)), Security: a.num("security", 0),
 		SpreadGroup: a.str("spread", ""), SpreadDomain: policy.Domain(a.str("over", "")), AffinityGroup: a.str("affinity", ""),
-		Hold: strings.ReplaceAll(a.str("hold", ""), "_", " "), Protect: a.has("protect"),
+		Hold: strings.ReplaceAll(a.str("hold", ""), "_", " "), Protect: a.has("protect"), Rate: fleet.Mbps(a.num("rate", 0)),
 	}
 	if need.SpreadGroup != "" && need.SpreadDomain == "" {
 		need.SpreadDomain = policy.DomainHost
@@ -204,7 +236,7 @@ func (a *args) vm(p *policy.Problem, id fleet.VMID) {
 	for _, n := range a.list("networks") {
 		v.VNICs = append(v.VNICs, fleet.VNIC{ID: "net-" + n, Network: n, Queues: 1})
 	}
-	chain := a.str("chain", "")
+	chain, iops := a.str("chain", ""), fleet.IOPS(a.num("iops", 0))
 	for i, s := range a.list("disks") {
 		f := strings.Split(s, ":")
 		if len(f) != 3 {
@@ -228,7 +260,7 @@ func (a *args) vm(p *policy.Problem, id fleet.VMID) {
 			d.Chain = []fleet.ChainLink{{Pool: fleet.PoolID(chain), Path: "/base.vmdk", Format: "vmdk"}}
 		}
 		v.Disks = append(v.Disks, d)
-		need.Disks = append(need.Disks, policy.DiskRequirement{Tier: rank(a.t, poolTiers, f[2]), Level: level})
+		need.Disks = append(need.Disks, policy.DiskRequirement{Tier: rank(a.t, poolTiers, f[2]), Level: level, IOPS: iops})
 	}
 	for _, c := range a.list("blocked") {
 		v.Blocked = append(v.Blocked, fleet.Blocker{Change: fleet.Change(c), Reason: "vda is a VMDK: QEMU refuses live migration"})

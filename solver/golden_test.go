@@ -104,6 +104,10 @@ func planText(pl *plan.Plan) string {
 		if parallel && (i == 0 || pl.Steps[i-1].Wave != st.Wave) {
 			fmt.Fprintf(&b, "wave %d\n", st.Wave)
 		}
+		if a := st.Attach; a != nil {
+			fmt.Fprintf(&b, "%d. module %s %q -> %s\n   %s\n", st.N, a.Module.ID, a.From, a.To, st.Reason)
+			continue
+		}
 		fmt.Fprintf(&b, "%d. %s %s", st.N, m.VM.ID, m.Mode)
 		if m.From.Host != m.To.Host {
 			fmt.Fprintf(&b, " %s -> %s", m.From.Host, m.To.Host)
