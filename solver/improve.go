@@ -15,7 +15,8 @@ const (
 	stepsPerVM   = 30
 	minImprove   = 100
 	hostLooks    = 2_000_000 // hosts that a run may look at: a step looks at all of them where each has pools of its own
-	damping      = 1000      // a run counts when it saves more than this fraction of the cost
+	damping      = 1000      // a run counts when it saves more than this fraction of the cost,
+	coarse       = 100       // or this one, where the fleet is too large for all steps
 	maxPolishing = 8         // passes over the VMs of a run
 )
 
@@ -76,8 +77,8 @@ func (x *search) pays(u *unit, saved points, p place) bool {
 
 // rearrange looks for a cheaper fleet with the local search, and goes there as far as legal moves lead and as far as it
 // pays: a set of moves that saves less than it costs is left out. A run that saves less than a thousandth of the whole
-// cost changes nothing, so that plans settle instead of following the last point for ever. It says whether it moved
-// anything.
+// cost (a hundredth, of large fleets) changes nothing, so that plans settle instead of following the last point for
+// ever. It says whether it moved anything.
 func (x *search) rearrange() bool {
 	if x.opts.Effort < 0 || x.over() {
 		return false
@@ -90,7 +91,11 @@ func (x *search) rearrange() bool {
 	if !l.promising() {
 		return false
 	}
-	steps := min(max(int64(len(c.items))*stepsPerVM, minImprove), minImprove+hostLooks/int64(max(len(x.hosts), 1))) * int64(max(x.opts.Effort, 1))
+	steps, fraction := max(int64(len(c.items))*stepsPerVM, minImprove), int64(damping)
+	if most := minImprove + hostLooks/int64(max(len(x.hosts), 1)); steps > most {
+		steps, fraction = most, coarse
+	}
+	steps *= int64(max(x.opts.Effort, 1))
 	to, err := climb(c.p, x.opts.Seed, steps, x.opts.Stop)
 	if err != nil || x.over() && to == nil {
 		return false
@@ -98,11 +103,11 @@ func (x *search) rearrange() bool {
 	l.load(to)
 	l.polish()
 	sets := l.sets()
-	least := (l.startCost()+damping-1)/damping + 1
+	least := (l.startCost()+fraction-1)/fraction + 1
 	if gainOf(sets) < least {
 		return false
 	}
-	start, from := len(x.log), x.version
+	start := len(x.log)
 	saved := int64(0)
 	for _, set := range sets {
 		saved += x.carryOut(c, l, set)
@@ -112,7 +117,7 @@ func (x *search) rearrange() bool {
 	}
 	if saved < least && !x.stopped {
 		x.undo(start)
-		x.version = from
+		x.version++
 		return false
 	}
 	return len(x.log) > start
