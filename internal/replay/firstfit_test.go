@@ -173,6 +173,7 @@ func (f *firstFit) Remove(id fleet.VMID) error {
 	return nil // what its disks took stays taken until the next opening: careful, and never wrong
 }
 
+// solve plans without the local search, which has tests of its own: repair alone is quick enough for hundreds of replays.
 func solve(p *policy.Problem, steps int) (*plan.Plan, error) {
-	return solver.Solve(p, solver.Options{MaxSteps: steps})
+	return solver.Solve(p, solver.Options{MaxSteps: steps, Effort: -1})
 }
