@@ -59,6 +59,8 @@ type Unplaced struct {
 	Level   string        `json:"level"`
 	Reason  string        `json:"reason"`
 	Refused []RefusedHost `json:"refused"` // counted over the fleet, most frequent first
+	// Nearest is the smallest change that would give it a place, in words; empty: none was found, or looked for.
+	Nearest string `json:"nearest,omitempty"`
 }
 
 // RefusedHost counts the hosts that one constraint refuses first.

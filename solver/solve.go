@@ -22,6 +22,9 @@ type Options struct {
 	// Progress, when not nil, is told the cost, moves included, each time that the plan so far is legal and has
 	// changed: first after repair, then after each run of the local search that found something.
 	Progress func(cost int64)
+	// Rules, when not nil, say what the policy would make of a host that changes, so that a plan can name a patch that
+	// a VM without a place is waiting for.
+	Rules Rules
 }
 
 // maxPasses bounds how often repair and improvement follow each other. Each pass but the last mends a VM or
@@ -45,6 +48,7 @@ func Solve(p *policy.Problem, opts Options) (*plan.Plan, error) {
 		Steps: s.steps(), Unplaced: x.unplaced(), Held: s.held(), Unordered: unordered,
 	}
 	out.Summary.Bound = floor.below(s)
+	s.nearest(out.Unplaced, opts.Rules)
 	if out.Summary, err = plan.Summarize(p, out); err != nil {
 		return nil, fmt.Errorf("solve problem: %w", err)
 	}
