@@ -43,6 +43,10 @@ type Explanation struct {
 	// Others are hosts that are legal too, the cheapest first, at most maxNamed of LegalOthers.
 	Others      []OtherHost `json:"others"`
 	LegalOthers int         `json:"legalOthers"`
+	// Costs are what it costs on the chosen host, first, and on the three others that are legal and cost least, by part.
+	Costs []PlaceCost `json:"costs,omitempty"`
+	// Help is what Relax found, filled in by who asks for it: the smallest changes that would give it a place.
+	Help []Relaxation `json:"help,omitempty"`
 }
 
 // ExplainNeed is a requirement in words.
@@ -52,8 +56,12 @@ type ExplainNeed struct {
 	Security string          `json:"security"`
 	NICClass fleet.NICClass  `json:"nicClass"`
 	Queues   fleet.Queues    `json:"queues"`
-	Spread   string          `json:"spread,omitempty"`   // "web over chassis"
-	Affinity string          `json:"affinity,omitempty"` // group
+	Rate     fleet.Mbps      `json:"rate,omitempty"`
+	// Hypervisors are the kinds that will do, none for any; Baseline is the processor that the guest was given.
+	Hypervisors []fleet.Hypervisor `json:"hypervisors,omitempty"`
+	Baseline    string             `json:"baseline,omitempty"`
+	Spread      string             `json:"spread,omitempty"`   // "web over chassis"
+	Affinity    string             `json:"affinity,omitempty"` // group
 }
 
 // ExplainHost is a host with its tier, and why the rules give it that.
@@ -158,7 +166,7 @@ func (s *state) explainNeed(i vmIx) *Explanation {
 		VM: v.snap.ID, Fate: FateRight, Label: s.label(v), Level: v.need.Level, Notes: v.need.Notes,
 		Need: ExplainNeed{
 			Priority: v.need.Priority, Server: s.p.ServerTier(max(v.need.Server, 0)), Security: s.p.SecurityClass(v.need.Security), NICClass: v.need.NICClass,
-			Queues: v.need.Queues, Affinity: v.need.AffinityGroup,
+			Queues: v.need.Queues, Rate: v.need.Rate, Hypervisors: v.need.Hypervisors, Baseline: v.snap.CPUBaseline, Affinity: v.need.AffinityGroup,
 		},
 		From: s.explainHost(v.host), Others: []OtherHost{},
 	}
@@ -218,6 +226,7 @@ func (s *state) explainFate(e *Explanation, i vmIx, pl *plan.Plan, last int) err
 func (s *state) explainOthers(e *Explanation, i vmIx, chosen place) {
 	u := *s.single(i)
 	by := make([]plan.RefusedHost, len(order))
+	var legal []place
 	for h := range s.hosts {
 		if hostIx(h) == chosen.host { // fewer hosts than 2^31
 			continue
@@ -238,7 +247,9 @@ func (s *state) explainOthers(e *Explanation, i vmIx, chosen place) {
 			continue
 		}
 		e.Others = append(e.Others, OtherHost{Host: s.hosts[h].snap.ID, More: int64(p.cost - chosen.cost)})
+		legal = append(legal, p)
 	}
+	e.Costs = s.compare(i, chosen, legal)
 	e.LegalOthers = len(e.Others)
 	slices.SortStableFunc(e.Others, func(a, b OtherHost) int { return cmp.Compare(a.More, b.More) })
 	e.Others = e.Others[:min(len(e.Others), maxNamed)]

@@ -45,6 +45,12 @@ func (e *Explanation) String() string {
 	if more := e.LegalOthers - len(e.Others); more > 0 {
 		row("not on", "%d more that are legal", more)
 	}
+	for _, c := range costTable(e.Costs) {
+		row("costs", "%s", c)
+	}
+	for i := range e.Help {
+		row("helps", "%s", e.Help[i].Text)
+	}
 	return b.String()
 }
 
@@ -59,6 +65,15 @@ func (n ExplainNeed) text() string {
 	parts := []string{"server tier " + n.Server, "security class " + n.Security, fmt.Sprintf("NIC class %d", n.NICClass)}
 	if n.Queues > 0 {
 		parts = append(parts, fmt.Sprintf("%d queues of one NIC", n.Queues))
+	}
+	if n.Rate > 0 {
+		parts = append(parts, n.Rate.String()+" of one NIC")
+	}
+	if len(n.Hypervisors) > 0 {
+		parts = append(parts, fmt.Sprintf("a hypervisor of %v", n.Hypervisors))
+	}
+	if n.Baseline != "" {
+		parts = append(parts, "processor "+n.Baseline)
 	}
 	if n.Spread != "" {
 		parts = append(parts, "spread "+n.Spread)
