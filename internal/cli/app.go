@@ -150,7 +150,7 @@ func (a *app) nouns() []*cobra.Command {
 			a.planMake(), a.planShow(), a.planExplain(), a.planWhatIf(), a.planCheck(), a.planApply()),
 		a.hookCommand(),
 		a.noun("sim", "Make up fleets and traces to try things on, and replay them", a.simGenerate(), a.simTrace(), a.simReplay()),
-		a.noun("bench", "Measure the planner", a.benchHuawei(), a.benchVBP(), a.benchScale()),
+		a.noun("bench", "Measure the planner", a.benchRoadef(), a.benchHuawei(), a.benchVBP(), a.benchScale()),
 		a.demoCommand(),
 		a.manCommand(),
 		a.versionCommand(),

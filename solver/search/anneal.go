@@ -2,13 +2,43 @@ package search
 
 import "math"
 
-// anneal is the state of simulated annealing.
-type anneal struct {
-	temp float64
-}
+// One run is one cooling in three parts, given as shares of its progress:
+//
+//   - quench: a fast descent that keeps capacity, so that there is something to show early;
+//   - relaxed: from hot to cold with capacity as a price, about that of the load that it guards. Where hosts are nearly
+//     full, and what moves counts at both ends, almost no single move keeps capacity, and a search that insists on it is
+//     shut in; what is overfull on the way is mended by the price as it cools, and by force at the end of the part;
+//   - strict: a short cooling at the low end which keeps capacity, for the last per mille.
+const (
+	quenchEnd  = 0.05
+	relaxedEnd = 0.9
+)
+
+// The temperatures, as shares of what a random move changes the cost by.
+const (
+	hot    = 0.4
+	warm   = hot / 200 // strict part
+	cold   = hot / 10_000
+	quench = hot / 400
+)
+
+// The price of missing room, as a share of the price of load above Soft, at the start and the end of the relaxed part.
+const (
+	priceHot  = 3.0
+	priceCold = 4.0
+	squeeze   = 0.3 // from here on it grows while anything is overfull,
+	squeezed  = 100 // up to this
+)
+
+// block is how many steps pass between two looks at the progress and the stop function.
+const block = 4096
+
+// fullHeat is how many steps for each VM a cooling from `hot` needs to come to more than one from lower down.
+const fullHeat = 3000
 
 const logs = 1 << 12
 
+// logTable is -ln(u) for u evenly over (0, 1): a move is taken when it costs no more than temperature * -ln(u).
 var logTable = func() (t [logs]float64) {
 	for i := range t {
 		t[i] = -math.Log((float64(i) + 0.5) / logs)
@@ -16,139 +46,192 @@ var logTable = func() (t [logs]float64) {
 	return t
 }()
 
-// Tune: experiment knobs.
-var Tune struct {
-	T0, T1, T2, L0, L1, Lambda float64
-	Acc, Tried, Gain           [8]int64
+// Run tries at most steps moves, in one cooling, and looks at stop now and then; nil: never.
+func (x *Search) Run(steps int64, stop func() bool) {
+	from := x.steps
+	x.Anneal(steps, func() float64 {
+		if stop != nil && stop() {
+			return 1
+		}
+		return float64(x.steps-from+block) / float64(max(steps, 1))
+	})
 }
 
-// Run tries at most steps moves, in one cooling, and looks at stop now and then.
-func (x *Search) Run(steps int64, stop func() bool) {
+// Anneal is Run by another clock: progress goes from 0 to 1 and says how far the cooling is, about is how many steps that
+// may come to. It is for callers with a deadline, and as repeatable as progress is.
+func (x *Search) Anneal(about int64, progress func() float64) {
 	s := x.s
-	t0, t1 := Tune.T0, Tune.T1
-	const block = 4096
-	blocks := steps / block
-	x.cool(t0, t1, blocks*2/3, Tune.L0, Tune.L1)
-	lambda := Tune.L0 * max(1, Tune.L1/t1)
-	for n := 0; s.shortTotal > 0 && n < 100; n++ {
-		lambda *= 1.5
-		if lambda > 1e9 {
-			break
-		}
-		x.setLambda(lambda)
-		for range 64 * block {
-			x.step(Tune.T2)
-		}
+	if len(s.movable) == 0 && len(s.diskVMs) == 0 || progress() >= 1 {
+		return
 	}
-	println("repaired", s.shortTotal, s.total, int64(lambda))
-	if s.shortTotal == 0 {
-		s.setPrice(nil)
-		x.note()
-		x.cool(Tune.T2, t1, blocks/3, 0, 0)
+	unit := x.measure()
+	top := hot * min(1, float64(about)/float64(fullHeat*(len(s.movable)+1)))
+	x.cool(quench*unit, cold*unit, 0, quenchEnd, progress)
+	if x.relaxable() {
+		x.relax(top*unit, cold*unit, unit, progress)
 	}
-	_ = s
+	x.cool(warm*unit, cold*unit, min(progress(), relaxedEnd), 1, progress)
 	x.revert()
 }
 
+// relaxable says whether capacity may be priced: not where the start already breaks it, since then it could get worse.
+func (x *Search) relaxable() bool {
+	for _, free := range x.s.slack {
+		if free < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// measure is by how much random moves change the cost on average: the unit of temperatures.
+func (x *Search) measure() float64 {
+	s := x.s
+	sum, n := 0.0, 0
+	for range 4000 {
+		if len(s.movable) == 0 {
+			break
+		}
+		v, b := s.movable[x.rnd.below(len(s.movable))], int32(x.rnd.below(s.nh))
+		if s.host[v] < 0 || s.host[v] == b || !s.mayPlace(v, b) || s.slow[v] && len(s.p.VMs[v].Disks) > 0 {
+			continue
+		}
+		sum += math.Abs(float64(s.shiftDelta(v, b)))
+		n++
+	}
+	if n == 0 || sum == 0 {
+		return 1
+	}
+	return sum / float64(n)
+}
+
+// relax is the relaxed part. It leaves the state with all capacities kept, back at the best if that is the only way.
+func (x *Search) relax(top, low, unit float64, progress func() float64) {
+	s := x.s
+	base := x.basePrices(unit)
+	set := func(share float64) {
+		price := make([]int64, len(base))
+		for r := range price {
+			price[r] = max(1, int64(base[r]*share))
+		}
+		s.setPrice(price)
+	}
+	from, share := progress(), 0.0
+	for n := 0; ; n++ {
+		at := (progress() - from) / (relaxedEnd - from)
+		if at >= 1 {
+			break
+		}
+		if n%16 == 0 {
+			grown := 1.0
+			if at > squeeze && s.shortTotal > 0 {
+				grown = math.Pow(squeezed, (at-squeeze)/(1-squeeze))
+			}
+			share = max(share, priceHot+(priceCold-priceHot)*at, grown)
+			set(share)
+		}
+		x.steady(top*math.Pow(low/top, at), block)
+	}
+	for ; s.shortTotal > 0 && share < 1e9; share *= 1.5 {
+		set(share)
+		x.steady(low, 16*block)
+	}
+	over := s.shortTotal > 0
+	s.setPrice(nil)
+	if over {
+		x.revert()
+		return
+	}
+	x.note()
+}
+
+// basePrices is the price of a unit of missing room by resource: that of load, or where load is free what makes missing
+// the demand of an average VM as dear as an average move.
+func (x *Search) basePrices(unit float64) []float64 {
+	s := x.s
+	base := make([]float64, s.nr)
+	for r := range base {
+		base[r] = float64(s.p.Resources[r].Load)
+		sum := 0.0
+		for _, v := range s.movable {
+			sum += float64(s.dem[int(v)*s.nr+r])
+		}
+		if sum > 0 && base[r] == 0 {
+			base[r] = unit * float64(len(s.movable)) / sum
+		}
+	}
+	return base
+}
+
+// cool goes from temperature t0 to t1 while the progress goes from `from` to `to`.
+func (x *Search) cool(t0, t1, from, to float64, progress func() float64) {
+	for {
+		at := (progress() - from) / (to - from)
+		if at >= 1 {
+			return
+		}
+		x.steady(t0*math.Pow(t1/t0, max(at, 0)), block)
+	}
+}
+
+// steady tries n moves at one temperature.
+func (x *Search) steady(temp float64, n int64) {
+	x.steps += n
+	if len(x.s.movable) == 0 {
+		for range n {
+			x.diskStep(temp)
+		}
+		return
+	}
+	disks := len(x.s.diskVMs) > 0
+	for i := range n {
+		if disks && i&7 == 0 {
+			x.diskStep(temp)
+		} else {
+			x.step(temp)
+		}
+	}
+}
+
+// diskStep tries to move the disks of a random VM.
+func (x *Search) diskStep(temp float64) {
+	v := x.s.diskVMs[x.rnd.below(len(x.s.diskVMs))]
+	x.tryDisks(v, int64(temp*logTable[x.rnd.next()&(logs-1)]))
+}
+
+// step tries one move: a VM home, to any host, or in exchange for another, which is often one of about its size.
 func (x *Search) step(temp float64) {
 	s := x.s
 	rnd := x.rnd.next()
 	rank := int((rnd >> 32) * uint64(len(s.movable)) >> 32)
 	v := s.movable[rank]
+	if s.host[v] < 0 {
+		return
+	}
 	limit := int64(temp * logTable[rnd&(logs-1)])
 	switch rnd >> 12 & 7 {
 	case 0:
 		if in := s.initial[v]; in >= 0 && in != s.host[v] {
-			x.tryShift(v, in, limit, 0)
+			x.tryShift(v, in, limit)
 		}
 	case 1, 2:
-		b := int32(x.rnd.below(s.nh))
-		if b != s.host[v] {
-			x.tryShift(v, b, limit, 1)
+		if b := int32(x.rnd.below(s.nh)); b != s.host[v] {
+			x.tryShift(v, b, limit)
 		}
 	case 3, 4:
 		w := s.movable[x.rnd.below(len(s.movable))]
-		if s.host[v] != s.host[w] {
-			x.trySwap(v, w, limit, 2)
+		if s.host[w] >= 0 && s.host[v] != s.host[w] {
+			x.trySwap(v, w, limit)
 		}
 	default:
 		r := x.rnd.next()
 		span := max(2, len(s.movable)>>(1+r&7))
 		near := rank + int((r>>32)*uint64(span)>>32) - span/2
-		if near >= len(s.movable) || near < 0 {
+		if near < 0 || near >= len(s.movable) {
 			return
 		}
-		w := s.movable[near]
-		if s.host[v] != s.host[w] {
-			x.trySwap(v, w, limit, 3)
-		}
-	}
-}
-
-func (x *Search) tryShift(v, b int32, limit int64, kind int) {
-	s := x.s
-	if !s.shiftFits(v, b) {
-		return
-	}
-	Tune.Tried[kind]++
-	d := s.shiftDelta(v, b)
-	if s.price != nil {
-		d += s.shiftShort(v, b)
-	}
-	if d <= limit {
-		Tune.Acc[kind]++
-		if d < 0 {
-			Tune.Gain[kind] -= d
-		}
-		s.shift(v, b)
-		x.touch(v)
-		x.note()
-	}
-}
-
-func (x *Search) trySwap(v, w int32, limit int64, kind int) {
-	s := x.s
-	if !s.swapFits(v, w) {
-		return
-	}
-	Tune.Tried[kind]++
-	d := s.swapDelta(v, w)
-	if s.price != nil {
-		d += s.swapShort(v, w)
-	}
-	if d <= limit {
-		Tune.Acc[kind]++
-		if d < 0 {
-			Tune.Gain[kind] -= d
-		}
-		s.swap(v, w)
-		x.touch(v)
-		x.touch(w)
-		x.note()
-	}
-}
-
-func (x *Search) setLambda(l float64) {
-	price := make([]int64, x.s.nr)
-	for r := range price {
-		price[r] = int64(l)
-	}
-	x.s.setPrice(price)
-}
-
-func (x *Search) cool(t0, t1 float64, blocks int64, l0, l1 float64) {
-	s := x.s
-	const block = 4096
-	for b := int64(0); b < blocks; b++ {
-		temp := t0 * math.Pow(t1/t0, float64(b)/float64(blocks))
-		if l0 > 0 && b%64 == 0 {
-			lambda := l0 * max(1, l1/temp)
-			x.setLambda(lambda)
-			Tune.Acc[6], Tune.Acc[7] = s.shortTotal/int64(lambda), s.total
-			Tune.Lambda = lambda
-		}
-		for range block {
-			x.step(temp)
+		if w := s.movable[near]; s.host[w] >= 0 && s.host[v] != s.host[w] {
+			x.trySwap(v, w, limit)
 		}
 	}
 }

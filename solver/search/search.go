@@ -15,10 +15,12 @@ type Search struct {
 	rnd      random
 	best     *model.Assignment
 	bestCost int64
+	bestLost int
 	dirty    []int32 // VMs that may differ from best
 	isDirty  []bool
 	steps    int64
-	anneal   anneal
+	// swapSaved holds the pools of the first VM of a swap that is being judged.
+	swapSaved []int32
 }
 
 // New is a search over p that starts at from; nil: the initial places. Which way it goes depends on seed alone. It keeps
@@ -35,8 +37,9 @@ func New(p *model.Problem, from *model.Assignment, seed uint64) (*Search, error)
 		x.rnd.next()
 	}
 	x.s.load(from)
-	x.best, x.bestCost = from.Clone(), x.s.total
+	x.best, x.bestCost, x.bestLost = from.Clone(), x.s.total, len(p.VMs)+1
 	x.place()
+	x.note()
 	return x, nil
 }
 
@@ -76,6 +79,7 @@ func (x *Search) Restart(from *model.Assignment) error {
 	for i := range x.isDirty {
 		x.touch(int32(i))
 	}
+	x.s.setPrice(nil)
 	x.place()
 	x.note()
 	return nil
@@ -89,12 +93,13 @@ func (x *Search) touch(v int32) {
 	}
 }
 
-// note keeps the present state if it is the best so far.
+// note keeps the present state if it is the best so far: fewer VMs without a host, or else cheaper.
 func (x *Search) note() {
-	if x.s.total >= x.bestCost || x.s.shortTotal > 0 {
+	s := x.s
+	if s.shortTotal > 0 || len(s.lost) > x.bestLost || s.total >= x.bestCost && len(s.lost) == x.bestLost {
 		return
 	}
-	x.bestCost = x.s.total
+	x.bestCost, x.bestLost = s.total, len(s.lost)
 	x.sync()
 }
 
@@ -103,22 +108,31 @@ func (x *Search) sync() {
 	for _, v := range x.dirty {
 		x.isDirty[v] = false
 		x.best.Host[v] = model.HostIx(x.s.host[v])
+		for j := range x.best.Pool[v] {
+			x.best.Pool[v][j] = model.PoolIx(x.s.pools(v)[j])
+		}
 	}
 	x.dirty = x.dirty[:0]
 }
 
 // revert makes the present state best.
 func (x *Search) revert() {
+	s := x.s
+	whole := len(s.lost) != x.bestLost
 	for _, v := range x.dirty {
 		x.isDirty[v] = false
-		if h := int32(x.best.Host[v]); x.s.host[v] != h {
-			x.s.shift(v, h)
+		whole = whole || s.host[v] < 0 || x.best.Host[v] < 0
+	}
+	if whole {
+		s.load(x.best)
+		x.place() // places nothing: it has tried
+	} else {
+		for _, v := range x.dirty {
+			s.put(v, x.best)
 		}
 	}
 	x.dirty = x.dirty[:0]
 }
-
-func (x *Search) place() {}
 
 // Best is a copy of the best assignment so far.
 func (x *Search) Best() *model.Assignment { return x.best.Clone() }

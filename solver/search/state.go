@@ -18,6 +18,7 @@ type state struct {
 	movedBy  []int32 // number of groups by moved count
 	mostMove int32
 	total    int64
+	lost     []int32 // VMs that have no host and should
 	// relaxed search lets hosts be overfull at a price, by resource; short is what is missing, at that price.
 	price      []int64
 	short      []int64 // by host
@@ -82,14 +83,12 @@ func (s *state) load(a *model.Assignment) {
 	if s.disks != nil {
 		s.disks.load(s, a)
 	}
-	if s.nics != nil {
-		s.nics.load()
-	}
 	for i := range s.nv {
 		v := &s.p.VMs[i]
 		s.host[i] = model.None
-		s.vmCost[i] = v.Drop
-		s.total += v.Drop
+		c, _ := s.poolPrice(int32(i), false)
+		s.vmCost[i] = v.Drop + c
+		s.total += s.vmCost[i]
 		if in := s.initial[i]; in >= 0 { // its transient part counts there wherever it is; see need
 			for r := range s.nr {
 				s.slack[int(in)*s.nr+r] -= s.dem[i*s.nr+r] - s.demBack[i*s.nr+r]
@@ -134,12 +133,15 @@ func (s *state) costOf(h int) int64 {
 
 // hostPrice is what VM v costs on host h by itself: fit, move and hop.
 func (s *state) hostPrice(v, h int32) int64 {
+	if s.slow[v] {
+		return s.slowPrice(v, h)
+	}
 	c := int64(0)
 	if s.fitAny {
-		c = s.fit[int(s.class[v])*s.classes+int(s.hostClass[h])]
+		c = max(0, s.fit[int(s.class[v])*s.classes+int(s.hostClass[h])])
 	}
 	if in := s.initial[v]; in != h && in >= 0 {
-		c += s.moveCost[v]
+		c += max(0, s.moveCost[v])
 		if s.hop != nil {
 			c += s.hop[int(s.place[in])*s.places+int(s.place[h])]
 		}
@@ -183,9 +185,6 @@ func (s *state) enter(v, h int32) {
 			s.countMove(g, 1)
 		}
 	}
-	if s.slow[v] {
-		s.enterSlow(v, h)
-	}
 }
 
 // leave takes v off its host; to enter another one.
@@ -219,9 +218,6 @@ func (s *state) leave(v int32) {
 		if in := s.initial[v]; in >= 0 && in != h {
 			s.countMove(g, -1)
 		}
-	}
-	if s.slow[v] {
-		s.leaveSlow(v, h)
 	}
 }
 
@@ -263,5 +259,23 @@ func (s *state) setPrice(price []int64) {
 		for h := range s.nh {
 			s.reprice(int32(h))
 		}
+	}
+}
+
+// put gives v the places that it has in a; v has a host, and keeps one.
+func (s *state) put(v int32, a *model.Assignment) {
+	h := int32(a.Host[v])
+	if pools := a.Pool[v]; len(pools) > 0 {
+		to := make([]int32, len(pools))
+		for j, q := range pools {
+			to[j] = int32(q)
+		}
+		s.setPools(v, to)
+		if h == s.host[v] && h >= 0 {
+			s.repriceVM(v)
+		}
+	}
+	if h != s.host[v] {
+		s.shift(v, h)
 	}
 }

@@ -41,9 +41,11 @@ type tables struct {
 	ruled               []bool    // by group: any rule about its VMs
 	depends             []bool    // by group: needs or is needed
 	neededBy            [][]int32
-	movable             []int32 // VMs that may change host
-	fitAny              bool    // Fit has prices or Forbidden
-	hostVM              []int64 // On by host
+	movable             []int32   // VMs that may change host
+	diskVMs             []int32   // VMs whose disks may move
+	size                []float64 // of VMs: the sum of their shares of the fleet's capacity
+	fitAny              bool      // Fit has prices or Forbidden
+	hostVM              []int64   // On by host
 	onAny               bool
 }
 
@@ -122,6 +124,9 @@ func (t *tables) addVM(i int, v *model.VM) {
 	if v.Initial != model.None {
 		t.moveCost[i] = v.Move[model.HostChange]
 		t.pinned[i] = v.Fixed || t.moveCost[i] < 0 && (len(v.Disks) == 0 || v.Move[model.HostChange|model.DiskChange] < 0)
+	}
+	if len(v.Disks) > 0 && !v.Fixed {
+		t.diskVMs = append(t.diskVMs, int32(i))
 	}
 	if !t.pinned[i] {
 		t.movable = append(t.movable, int32(i))
@@ -265,6 +270,7 @@ func (t *tables) sortMovable() {
 		}
 	}
 	size := make([]float64, t.nv)
+	t.size = size
 	for i := range size {
 		for r, d := range t.p.VMs[i].Demand {
 			if d > 0 {

@@ -1,0 +1,132 @@
+package search_test
+
+import (
+	"math/rand/v2"
+	"reflect"
+	"testing"
+
+	"github.com/berth-project/berth/plan/model"
+	"github.com/berth-project/berth/plan/model/modeltest"
+	"github.com/berth-project/berth/solver/search"
+	"pgregory.net/rapid"
+)
+
+// TestSearchAgainstReferee holds the search to the model on random problems: the cost that it keeps by deltas is what the
+// referee counts, nothing is broken that was not, and no answer is dearer than the start.
+func TestSearchAgainstReferee(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		p, from := problem(t)
+		start, err := model.Evaluate(p, from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := len(model.Verify(p, from))
+		x, err := search.New(p, from, rapid.Uint64().Draw(t, "seed"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := model.Points(0)
+		for round := range 3 {
+			x.Run(30_000, nil)
+			best := x.Best()
+			cost, err := model.Evaluate(p, best)
+			if err != nil || cost.Total() != x.BestCost() {
+				t.Fatalf("round %d: the search says %d, the referee %d: %+v (%v)", round, x.BestCost(), cost.Total(), cost, err)
+			}
+			bad := model.Verify(p, best)
+			if len(bad) > before || before == 0 && len(bad) > 0 {
+				t.Fatalf("round %d: %d violations, %d before: %+v", round, len(bad), before, bad)
+			}
+			if round > 0 && x.BestCost() > last {
+				t.Fatalf("round %d: the best went from %d to %d", round, last, x.BestCost())
+			}
+			last = x.BestCost()
+		}
+		if placed(best(x)) == placed(from) && last > start.Total() {
+			t.Fatalf("%d, the start %d", last, start.Total())
+		}
+	})
+}
+
+func best(x *search.Search) *model.Assignment { return x.Best() }
+
+func placed(a *model.Assignment) int {
+	n := 0
+	for _, h := range a.Host {
+		if h != model.None {
+			n++
+		}
+	}
+	return n
+}
+
+// problem draws a problem of the referee's generator and a start.
+func problem(t *rapid.T) (*model.Problem, *model.Assignment) {
+	r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "problem"), 1))
+	hosts, vms := rapid.IntRange(2, 12).Draw(t, "hosts"), rapid.IntRange(1, 60).Draw(t, "vms")
+	p, from := modeltest.Random(r, modeltest.Any(r, hosts, vms))
+	if err := p.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if from == nil || rapid.Bool().Draw(t, "fromStart") {
+		from = p.Start()
+	}
+	return p, from
+}
+
+func TestSearchIsRepeatable(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		p, from := problem(t)
+		o := search.Options{Seed: rapid.Uint64().Draw(t, "seed"), Steps: 20_000}
+		a, err := search.Improve(p, from, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := search.Improve(p, from, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(a, b) {
+			t.Fatal("two runs of one seed differ")
+		}
+	})
+}
+
+// TestRestart goes on from another assignment and forgets nothing better.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		p, from := problem(t)
+		x, err := search.New(p, from, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.Run(20_000, nil)
+		had := x.BestCost()
+		if err := x.Restart(from); err != nil {
+			t.Fatal(err)
+		}
+		x.Run(20_000, nil)
+		cost, err := model.Evaluate(p, x.Best())
+		if err != nil || cost.Total() != x.BestCost() || x.BestCost() > had {
+			t.Fatalf("%d after a restart, %d before, the referee says %d (%v)", x.BestCost(), had, cost.Total(), err)
+		}
+	})
+}
+
+func TestNewRefuses(t *testing.T) {
+	t.Parallel()
+	p := &model.Problem{
+		Hosts: []model.Host{{Domain: []int32{0}, Open: true}}, Fit: [][]model.Points{{0}},
+		VMs: []model.VM{{Group: model.None, Apart: model.None, Initial: 0}},
+	}
+	for name, a := range map[string]*model.Assignment{
+		"too short": {}, "no such host": {Host: []model.HostIx{1}, Pool: make([][]model.PoolIx, 1)},
+	} {
+		if _, err := search.New(p, a, 1); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+}
