@@ -81,6 +81,7 @@ func BenchmarkPlace(b *testing.B) {
 }
 
 func place(b *testing.B, hosts, candidates int) {
+	b.Helper()
 	p := large(hosts, 25)
 	x, err := online.New(p, nil, online.Options{Score: online.BestFit, Candidates: candidates})
 	if err != nil {
@@ -93,7 +94,7 @@ func place(b *testing.B, hosts, candidates int) {
 		v := request(r, p)
 		d, ok := x.Place(v)
 		if !ok {
-			if no++; no > hosts {
+			if no++; no > 30*hosts {
 				break
 			}
 			continue

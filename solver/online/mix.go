@@ -15,13 +15,10 @@ type Size struct {
 // Mix rates a host by what the fleet could still take of each size after the placement: it keeps room for what usually
 // comes, the more so the less of it there is left. How much a place for the k-th VM of a size is worth falls with k.
 type Mix struct {
-	sizes  []Size
-	worth  [][]int64 // by size: of having room for so many
-	reach  int       // how many VMs of a size are counted at most
-	counts []int64
-	hosts  []int64
-	host   []bool
-	free   []int64
+	sizes []Size
+	worth [][]int64 // by size: of having room for so many
+	reach int       // how many VMs of a size are counted at most
+	free  []int64
 }
 
 // mixReach bounds how many VMs of one size are counted on the whole fleet.

@@ -20,6 +20,7 @@ type query struct {
 	pools  []poolChoice // by reach set, of a host that is not the VM's initial one
 	stamp  uint32
 	seen   int // feasible hosts
+	visits int // nodes
 	best   Decision
 	key    int64
 	found  bool
@@ -110,7 +111,7 @@ func (x *Placer) canLeave(v *model.VM) bool {
 }
 
 func (q *query) begin(x *Placer, v *model.VM, form int) {
-	q.vm, q.form, q.seen = v, form, 0
+	q.vm, q.form, q.seen, q.visits = v, form, 0, 0
 	q.stamp++
 	if q.stamp == 0 { // wrapped: old choices would pass for new ones
 		clear(q.pools)
@@ -213,10 +214,16 @@ func (q *query) promising(x *Placer, i int, cost int64) bool {
 	return x.tree.node[i].key <= q.key
 }
 
+// visitsEach is how many nodes are looked at for each candidate, once there is a place.
+const visitsEach = 16
+
 // walk goes down to the hosts under node i, the more promising side first. False: enough was seen.
 func (q *query) walk(x *Placer, i int, lb int64) bool {
 	if !q.promising(x, i, lb) {
 		return true
+	}
+	if q.visits++; q.found && x.o.Candidates > 0 && q.visits > visitsEach*x.o.Candidates {
+		return false
 	}
 	if i >= x.tree.size {
 		h := x.tree.leaf[i-x.tree.size]

@@ -24,7 +24,8 @@ type Options struct {
 	Score Score
 	// Rater, if set, breaks ties in place of Score.
 	Rater Rater
-	// Candidates is how many feasible hosts are compared at most; 0: no limit, the decision is the cheapest of all.
+	// Candidates is how many feasible hosts are compared at most, and what bounds the work to find them once there is one;
+	// 0: no limit, the decision is the cheapest of all.
 	Candidates int
 }
 
@@ -49,9 +50,9 @@ type Decision struct {
 
 // Placer holds a problem and where its VMs are. It is not safe for concurrent use.
 type Placer struct {
-	p     model.Problem
-	a     model.Assignment
-	o     Options
+	p model.Problem
+	a model.Assignment
+	o Options
 
 	hosts []hostState
 	pools []poolState
@@ -60,8 +61,8 @@ type Placer struct {
 	at    []int32  // by VM: its position in hostState.vms
 	since []int64  // by VM: when it came
 	now   int64
-	spare []int    // VM slots of which the VM was removed
-	gone  []bool   // by VM: its slot is spare
+	spare []int  // VM slots of which the VM was removed
+	gone  []bool // by VM: its slot is spare
 	tree  tree
 	q     query
 }

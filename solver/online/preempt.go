@@ -85,7 +85,7 @@ func (s *evictSearch) candidates() []evictHost {
 				need[r] = 0
 			}
 		}
-		least, any := int64(0), false
+		least, some := int64(0), false
 		for _, k := range state.vms {
 			if o := &x.p.VMs[k]; o.Priority < v.Priority && !o.Fixed {
 				for r, d := range o.Demand {
@@ -93,13 +93,13 @@ func (s *evictSearch) candidates() []evictHost {
 				}
 				if p := int64(o.Priority); p < 0 {
 					least += p
-				} else if !any || least > p {
+				} else if !some || least > p {
 					least = min(least, p)
 				}
-				any = true
+				some = true
 			}
 		}
-		if any && slices.Max(append(need[:len(need):len(need)], 0)) <= 0 {
+		if some && slices.Max(append(need[:len(need):len(need)], 0)) <= 0 {
 			list = append(list, evictHost{model.HostIx(h), least}) //nolint:gosec // MaxHosts
 		}
 	}

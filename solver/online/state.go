@@ -114,7 +114,7 @@ func (x *Placer) put(i int, d *Decision) {
 	h := d.Host
 	s := &x.hosts[h]
 	x.a.Host[i] = h
-	x.at[i] = int32(len(s.vms)) //nolint:gosec // MaxVMs
+	x.at[i] = int32(len(s.vms))     //nolint:gosec // MaxVMs
 	s.vms = append(s.vms, int32(i)) //nolint:gosec // MaxVMs
 	x.count(i, h, 1)
 	for j := range v.Disks {
