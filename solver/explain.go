@@ -249,7 +249,9 @@ func (s *state) explainOthers(e *Explanation, i vmIx, chosen place) {
 		e.Others = append(e.Others, OtherHost{Host: s.hosts[h].snap.ID, More: int64(p.cost - chosen.cost)})
 		legal = append(legal, p)
 	}
-	e.Costs = s.compare(i, chosen, legal)
+	if e.Fate == FateRight || e.Fate == FateMoves {
+		e.Costs = s.compare(i, chosen, legal)
+	}
 	e.LegalOthers = len(e.Others)
 	slices.SortStableFunc(e.Others, func(a, b OtherHost) int { return cmp.Compare(a.More, b.More) })
 	e.Others = e.Others[:min(len(e.Others), maxNamed)]

@@ -91,6 +91,9 @@ func explained(t *testing.T, p *policy.Problem, pl *plan.Plan, ask string) strin
 		if err != nil {
 			t.Fatal(err)
 		}
+		if e.Help, err = solver.Relax(p, pl, e.VM, nil); err != nil {
+			t.Fatal(err)
+		}
 		b.WriteString(e.String())
 	}
 	return b.String()

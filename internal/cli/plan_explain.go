@@ -27,6 +27,9 @@ func (a *app) planExplain() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if e.Help, err = solver.Relax(p.problem, &p.Plan, e.VM, p.catalogue); err != nil {
+				return err
+			}
 			if a.json {
 				return a.jsonDocument(e)
 			}

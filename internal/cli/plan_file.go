@@ -61,9 +61,9 @@ func (a *app) printPlan(f *plan.File) {
 	}
 	a.printGrid(g)
 	if len(p.Unplaced) > 0 {
-		g := &grid{title: "Without a right place", headings: []string{"VM", "LEVEL", "WHY", "HOSTS REFUSED BY"}}
+		g := &grid{title: "Without a right place", headings: []string{"VM", "LEVEL", "WHY", "HOSTS REFUSED BY", "WAITS FOR"}}
 		for _, u := range p.Unplaced {
-			g.add(text(string(u.VM)), text(u.Level), toned(badTone, u.Reason), text(refusals(u.Refused)))
+			g.add(text(string(u.VM)), text(u.Level), toned(badTone, u.Reason), text(refusals(u.Refused)), text(u.Nearest))
 		}
 		a.printGrid(g)
 	}

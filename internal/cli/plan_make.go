@@ -57,7 +57,7 @@ func (a *app) makePlan(ctx context.Context, in *fleetInput) (*plan.File, error) 
 // plan solves the situation and has the result checked by the independent verifier: a plan that the solver
 // got wrong is never shown.
 func (st *situation) plan() (*plan.File, error) {
-	p, err := solver.Solve(st.problem, solver.Options{})
+	p, err := solver.Solve(st.problem, solver.Options{Rules: st.catalogue})
 	if err != nil {
 		// The solver refuses only a fleet that cannot be counted: amounts whose sum overflows.
 		return nil, inputError(fmt.Errorf("make plan: %w", err), "")

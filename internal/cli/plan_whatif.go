@@ -195,6 +195,9 @@ func (a *app) printWithout(r *whatif.Result) {
 			if w.Anyway {
 				why += " (so it is in the fleet as it is)"
 			}
+			if w.Nearest != "" {
+				why += "; it waits for: " + w.Nearest
+			}
 			g.add(text(string(w.VM)), text(w.Level), text(fmt.Sprint(w.Priority)), runs, text(why))
 		}
 		a.printGrid(g)

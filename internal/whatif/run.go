@@ -64,7 +64,9 @@ type Without struct {
 	Stopped bool   `json:"stopped"`
 	Reason  string `json:"reason"`
 	// Anyway: so it is in a plan for the fleet as it is.
-	Anyway  bool               `json:"anyway"`
+	Anyway bool `json:"anyway"`
+	// Nearest is the smallest change that would give it a place, in words.
+	Nearest string             `json:"nearest,omitempty"`
 	Refused []plan.RefusedHost `json:"refused"`
 }
 
@@ -139,7 +141,9 @@ func solve(cat *policy.Catalogue, s *fleet.Snapshot, o Options) (*solved, error)
 	if err != nil {
 		return nil, fmt.Errorf("apply policy: %w", err)
 	}
-	pl, err := solver.Solve(p, o.Solver)
+	opts := o.Solver
+	opts.Rules = cat
+	pl, err := solver.Solve(p, opts)
 	if err != nil {
 		return nil, fmt.Errorf("make plan: %w", err)
 	}

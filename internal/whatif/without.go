@@ -24,7 +24,7 @@ func (r *Result) without(c *changed, s *fleet.Snapshot, now, then *solved) {
 		v := then.problem.Snapshot.VM(u.VM)
 		r.Without = append(r.Without, Without{
 			VM: u.VM, Level: u.Level, Priority: then.problem.VMs[u.VM].Priority, Host: v.Host, Stopped: c.hosts[then.host(v)] != "",
-			Reason: c.words(v.Host, u.Reason), Anyway: now.wrong[u.VM] && c.hosts[v.Host] == "", Refused: u.Refused,
+			Reason: c.words(v.Host, u.Reason), Anyway: now.wrong[u.VM] && c.hosts[v.Host] == "", Refused: u.Refused, Nearest: u.Nearest,
 		})
 	}
 	for _, h := range then.plan.Held {
