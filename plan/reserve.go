@@ -322,7 +322,7 @@ func (r *Reserve) settle(k int32) {
 }
 
 // maxRefuge bounds the hosts that one search for a witness looks at, beyond those of its first dive.
-const maxRefuge = 2000
+const maxRefuge = 256
 
 // lodge finds places for all of list in the case k: first fit, and where that fails other hosts for those before, as far as the
 // budget goes. It leaves no charge when it fails.

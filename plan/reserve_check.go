@@ -256,11 +256,11 @@ func ReserveFaults(p *policy.Problem, steps []Step) []int {
 	return out
 }
 
-// Unsurvived lists the failures that are not survived in the present state, by their number.
-func (r *Reserve) Unsurvived() []int {
+// Unsurvived lists up to limit failures that are not survived in the present state, by their number.
+func (r *Reserve) Unsurvived(limit int) []int {
 	var out []int
 	for k := range r.cases {
-		if !r.cases[k].survived && !r.Recheck(k) {
+		if len(out) < limit && !r.cases[k].survived && !r.Recheck(k) {
 			out = append(out, k)
 		}
 	}

@@ -321,6 +321,9 @@ const enoughPlaces = 16
 // of what they cost at least; among equal costs the host with most headroom wins, then the seed, then the
 // name. Only once enoughPlaces are found does it stop short of all, so a no is always true.
 func (s *state) find(u *unit, q query, seed uint64) (place, bool) {
+	if s.reserve != nil {
+		defer s.bounded()()
+	}
 	var best place
 	found := 0
 	consider := func(h hostIx) {

@@ -50,7 +50,7 @@ func (x *search) mend(ui unitIx) bool {
 	if p, ok := x.find(u, anywhere, x.opts.Seed); ok {
 		return x.commit(u, p, x.whyWrong)
 	}
-	if x.makeRoom(u, none, x.whyWrong) || x.mendLax(u, anywhere, x.whyWrong) {
+	if x.mendLax(u, anywhere, x.whyWrong) || x.makeRoom(u, none, x.whyWrong) {
 		return true
 	}
 	x.failed[ui] = x.version

@@ -29,11 +29,27 @@ func (s *state) spoils(u *unit, h hostIx) bool {
 	if s.reserve == nil || s.lax {
 		return false
 	}
+	if s.spoilt >= maxSpoilt {
+		return true
+	}
 	vms := make([]int, len(u.vms))
 	for n, i := range u.vms {
 		vms[n] = int(i)
 	}
-	return s.reserve.Breaks(vms, int(h))
+	broke := s.reserve.Breaks(vms, int(h))
+	if broke && s.spoilt >= 0 {
+		s.spoilt++
+	}
+	return broke
+}
+
+// maxSpoilt bounds the hosts that one search finds to be spared for the reserve before it takes the rest for spared too.
+const maxSpoilt = 24
+
+// bounded starts a search that looks at no more than maxSpoilt of them; the result ends it.
+func (s *state) bounded() func() {
+	s.spoilt = 0
+	return func() { s.spoilt = -1 }
 }
 
 // mendLax places a unit that is wrong where only the reserve is in the way: being right comes before being safe.
@@ -64,26 +80,26 @@ func (x *search) moveOneLax(list []unitIx, why func(vmIx, place) string) bool {
 
 // Bounds of restore, each time it is called: failures looked at, and for each the hosts and the units tried.
 const (
-	maxRestore      = 1024
-	maxRestoreHosts = 16
-	maxRestoreUnits = 8
+	maxRestore      = 64
+	maxRestoreHosts = 4
+	maxRestoreUnits = 4
+	// Packing NICs makes a look at one failure dear, so that larger fleets are not restored: what survives is kept there all the same.
+	maxRestoreFleet = 128
 )
 
 // restore mends failures that are not survived: it moves VMs that are not protected off hosts that protected ones could go to, best
 // onto those that the failure takes anyway. It says whether it moved any.
 func (x *search) restore() bool {
-	if x.reserve == nil {
+	if x.reserve == nil || len(x.hosts) > maxRestoreFleet {
 		return false
 	}
 	start := x.version
-	for n, k := range x.reserve.Unsurvived() {
-		if n >= maxRestore || x.over() {
+	for _, k := range x.reserve.Unsurvived(maxRestore) {
+		if x.over() {
 			break
 		}
-		for _, v := range x.reserve.Unsaved(k) {
-			if x.restoreFor(k, vmIx(v)) || x.over() { // an index of VMs
-				break
-			}
+		if list := x.reserve.Unsaved(k); len(list) > 0 {
+			x.restoreFor(k, vmIx(list[0])) // an index of VMs; the largest, without which the others do not help
 		}
 	}
 	return x.version != start

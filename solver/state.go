@@ -48,6 +48,7 @@ type state struct {
 	queue   []int32       // scratch of bucket.walk
 	reserve *plan.Reserve // nil: nothing is protected
 	lax     bool          // the reserve is no bar now
+	spoilt  int           // hosts that the present search found to be spared for the reserve; -1 outside of one
 }
 
 type hostState struct {
@@ -167,6 +168,7 @@ func newState(p *policy.Problem) (*state, error) {
 	s.addModules()
 	s.index = newIndex(s)
 	var err error
+	s.spoilt = -1
 	if s.reserve, err = plan.NewReserve(p); err != nil {
 		return nil, fmt.Errorf("read problem: %w", err)
 	}
