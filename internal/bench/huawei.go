@@ -120,7 +120,7 @@ func (d departures) Less(i, j int) bool {
 func (d departures) Swap(i, j int) { d[i], d[j] = d[j], d[i] }
 
 // Push and Pop implement heap.Interface.
-func (d *departures) Push(x any) { *d = append(*d, x.(departure)) } //nolint:errcheck,revive // only departures are pushed
+func (d *departures) Push(x any) { *d = append(*d, x.(departure)) }
 
 // Pop takes the last.
 func (d *departures) Pop() any {

@@ -83,7 +83,7 @@ func RunTrace(trace []TraceVM, run TraceRun) (TraceResult, error) {
 // until lets VMs leave up to a time.
 func (w *traceWorld) until(now int64) {
 	for len(w.leave) > 0 && w.leave[0].at <= now {
-		d := heap.Pop(&w.leave).(departure) //nolint:errcheck,revive // only departures are pushed
+		d := heap.Pop(&w.leave).(departure)
 		w.x.Tick(d.at)
 		h := w.x.Assignment().Host[d.ix]
 		if err := w.x.Remove(d.ix); err == nil {

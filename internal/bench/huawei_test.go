@@ -129,7 +129,7 @@ func benchData(t *testing.T, name string) *os.File {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.Close() })
+	t.Cleanup(func() { _ = f.Close() })
 	return f
 }
 
@@ -238,7 +238,7 @@ func FuzzReadStarts(f *testing.F) {
 
 func FuzzReadBaselines(f *testing.F) {
 	f.Add("benchmark,setting,policy,metric,value,origin\nvbp,s,p,m,1.5,o\n")
-	f.Fuzz(func(t *testing.T, s string) {
+	f.Fuzz(func(_ *testing.T, s string) {
 		if _, err := ReadBaselines(strings.NewReader(s), "vbp"); err != nil {
 			return
 		}

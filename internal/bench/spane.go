@@ -86,7 +86,7 @@ func newSpane(trace []TraceVM, hosts int, n Numa, o online.Options) (*spaneRun, 
 
 func (s *spaneRun) release(until int64) error {
 	for len(s.leave) > 0 && s.leave[0].at <= until {
-		d := heap.Pop(&s.leave).(departure) //nolint:errcheck,revive // only departures are pushed
+		d := heap.Pop(&s.leave).(departure)
 		s.x.Tick(d.at)
 		if err := s.x.Remove(d.ix); err != nil {
 			return err

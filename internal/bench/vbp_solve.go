@@ -95,7 +95,7 @@ func (p *Packing) byFill(x *online.Placer) []model.HostIx {
 	fill := make([]float64, len(x.Problem().Hosts))
 	for h := range fill {
 		if len(x.VMsOn(model.HostIx(h))) > 0 { //nolint:gosec // MaxHosts
-			bins = append(bins, model.HostIx(h)) //nolint:gosec // MaxHosts
+			bins = append(bins, model.HostIx(h))       //nolint:gosec // MaxHosts
 			for d, u := range x.Use(model.HostIx(h)) { //nolint:gosec // MaxHosts
 				fill[h] += float64(u) / float64(p.Capacity[d])
 			}

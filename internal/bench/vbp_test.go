@@ -125,7 +125,7 @@ func FuzzReadPacking(f *testing.F) {
 
 func FuzzReadPackings(f *testing.F) {
 	f.Add([]byte("class1.vbp"))
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Fuzz(func(_ *testing.T, b []byte) {
 		if _, _, err := ReadPackings(strings.NewReader(string(b))); err != nil {
 			return
 		}
