@@ -206,7 +206,7 @@ func (s *state) cut(at map[int]bool) {
 // leaveOut builds the log anew without the moves of the units that are gone, and of those that have a move which is not legal
 // without them; these are gone too then.
 func (s *state) leaveOut(log []move, gone map[unitIx]bool) []plan.Unordered {
-	s.log = log
+	s.log = slices.Clone(log) // it is written over below
 	to := map[vmIx]move{}
 	for more := true; more; {
 		more = false

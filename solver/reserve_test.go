@@ -46,7 +46,7 @@ func TestProtectedPlansAreLegal(t *testing.T) {
 		p := drawProtected(t)
 		pl := mustSolve(t, p)
 		for _, v := range plan.Check(p, pl) {
-			t.Error(v)
+			t.Errorf("%s, in %s", v, planText(pl))
 		}
 		if len(pl.Unordered) > 0 {
 			return // what could not be ordered may be once the rest is done
