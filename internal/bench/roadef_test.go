@@ -87,7 +87,7 @@ func TestReadRoadefRefuses(t *testing.T) {
 		"empty":                {"", "0", "the file ends where the number of resources is expected"},
 		"word":                 {"two", "0", `line 1, token 1: the number of resources: 't' is no digit`},
 		"too many":             {"33", "0", "expected 1 to 32"},
-		"no such service":      {strings.Replace(tinyModel, "1 6 200 1", "2 6 200 1", 1), tinyAssignment, "line 15, token 75: a service: 2"},
+		"no such service":      {strings.Replace(tinyModel, "1 6 200 1", "2 6 200 1", 1), tinyAssignment, "line 15, token 62: a service: 2"},
 		"negative":             {strings.Replace(tinyModel, "1 10 100\n", "1 -10 100\n", 1), tinyAssignment, "-10"},
 		"overflow":             {strings.Replace(tinyModel, "1000", "99999999999999999999", 1), tinyAssignment, "too large a number"},
 		"more":                 {tinyModel + "7", tinyAssignment, "after the end"},

@@ -22,13 +22,19 @@ const (
 	quench = hot / 400
 )
 
-// The price of missing room, as a share of the price of load above Soft, at the start and the end of the relaxed part.
-const (
-	priceHot  = 3.0
-	priceCold = 4.0
-	squeeze   = 0.3 // from here on it grows while anything is overfull,
-	squeezed  = 100 // up to this
-)
+// pricing is how dear missing room is in the relaxed part, as shares of the price of load above Soft: at its start and at
+// its end, and what it grows to from `squeeze` on while anything is overfull.
+type pricing struct {
+	hot, cold         float64
+	squeeze, squeezed float64
+}
+
+// Where room is scarce the tighter price finds more, where it is not the looser one does, and there is no telling before;
+// so even seeds search loosely, odd ones tightly, and who runs two takes one of each.
+var pricings = [2]pricing{
+	{hot: 1, cold: 2, squeeze: 0.5, squeezed: 200},
+	{hot: 3, cold: 4, squeeze: 0.3, squeezed: 100},
+}
 
 // block is how many steps pass between two looks at the progress and the stop function.
 const block = 4096
@@ -117,6 +123,7 @@ func (x *Search) relax(top, low, unit float64, progress func() float64) {
 		s.setPrice(price)
 	}
 	from, share := progress(), 0.0
+	price := pricings[x.seed%2]
 	for n := 0; ; n++ {
 		at := (progress() - from) / (relaxedEnd - from)
 		if at >= 1 {
@@ -124,10 +131,10 @@ func (x *Search) relax(top, low, unit float64, progress func() float64) {
 		}
 		if n%16 == 0 {
 			grown := 1.0
-			if at > squeeze && s.shortTotal > 0 {
-				grown = math.Pow(squeezed, (at-squeeze)/(1-squeeze))
+			if at > price.squeeze && s.shortTotal > 0 {
+				grown = math.Pow(price.squeezed, (at-price.squeeze)/(1-price.squeeze))
 			}
-			share = max(share, priceHot+(priceCold-priceHot)*at, grown)
+			share = max(share, price.hot+(price.cold-price.hot)*at, grown)
 			set(share)
 		}
 		x.steady(top*math.Pow(low/top, at), block)
