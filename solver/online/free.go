@@ -47,7 +47,7 @@ func (x *Placer) Free(h model.HostIx, f Freeing) ([]Move, bool) {
 		}
 	}
 	slices.Sort(s.hosts)
-	if s.roomLacks() {
+	if len(s.hosts) == 0 || s.roomLacks() {
 		return nil, false
 	}
 	for _, i := range slices.Clone(x.hosts[h].vms) {
