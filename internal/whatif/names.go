@@ -80,6 +80,7 @@ func (d *directory) find(name string, want ...string) (thing, error) {
 	case 0:
 		return thing{}, d.unknown(name, plain, kind, want)
 	}
+	slices.SortFunc(hits, func(a, b thing) int { return cmp.Compare(slices.Index(kinds, a.kind), slices.Index(kinds, b.kind)) })
 	names := make([]string, len(hits))
 	for i, t := range hits {
 		names[i] = t.kind + ":" + t.name
