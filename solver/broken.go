@@ -104,11 +104,12 @@ func (s *state) unitsOn(h hostIx, c string) []unitIx {
 	var out []unitIx
 	for _, i := range s.hosts[h].vms {
 		v := &s.vms[i]
-		if v.unit == none || slices.Contains(out, v.unit) || !v.uses(c) {
-			continue
+		if v.unit != none && v.uses(c) {
+			out = append(out, v.unit)
 		}
-		out = append(out, v.unit)
 	}
+	slices.Sort(out) // a host may have thousands of VMs
+	out = slices.Compact(out)
 	s.sortVictims(out)
 	return out
 }

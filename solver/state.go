@@ -143,6 +143,9 @@ type move struct {
 // maxTotal bounds the sum of a resource over the fleet, so that no sum overflows.
 const maxTotal = math.MaxInt64 / 4
 
+// MaxOnHost bounds the VMs on one host, far above what any hypervisor runs, so that a plan ends in bounded time.
+const MaxOnHost = 8192
+
 // maxDiskRate bounds what one disk reserves of a pool.
 const maxDiskRate = 1 << 40
 
@@ -283,7 +286,9 @@ func (s *state) addVMs() error {
 			}
 		}
 		s.vms[i] = st
-		s.enter(vmIx(i), st.host)
+		if s.enter(vmIx(i), st.host); len(s.hosts[st.host].vms) > MaxOnHost {
+			return fmt.Errorf("read problem: host %s: more than %d VMs are on it", v.Host, MaxOnHost)
+		}
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ each. Nothing is changed. The same snapshot and policy give the same plan, byte 
 		Example: "  berth plan make -o plan.json\n  berth plan make --from fleet.json --policy levels.yaml --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, err := a.makePlan(cmd.Context(), &in)
+			f, contradictions, err := a.makePlan(cmd.Context(), &in)
 			if err != nil {
 				return err
 			}
@@ -34,8 +34,12 @@ each. Nothing is changed. The same snapshot and policy give the same plan, byte 
 				}
 			}
 			if a.json || output == "-" {
+				for _, c := range contradictions {
+					a.note("contradiction: %s", cleanLine(c))
+				}
 				return a.writeJSON(data)
 			}
+			a.printContradictions(contradictions)
 			a.printPlan(f)
 			return nil
 		},
@@ -46,12 +50,25 @@ each. Nothing is changed. The same snapshot and policy give the same plan, byte 
 	return cmd
 }
 
-func (a *app) makePlan(ctx context.Context, in *fleetInput) (*plan.File, error) {
+func (a *app) makePlan(ctx context.Context, in *fleetInput) (*plan.File, []string, error) {
 	st, err := a.loadSituation(ctx, in)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return st.plan()
+	f, err := st.plan()
+	return f, plan.Contradictions(st.problem), err
+}
+
+// printContradictions prints what no plan could satisfy, if there is anything.
+func (a *app) printContradictions(list []string) {
+	if len(list) == 0 {
+		return
+	}
+	a.printf("%s\n", a.bold("Contradictions"))
+	for _, c := range list {
+		a.printf("  %s\n", cleanLine(c))
+	}
+	a.printf("\n")
 }
 
 // plan solves the situation and has the result checked by the independent verifier: a plan that the solver

@@ -1,6 +1,9 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/berth-project/berth/plan"
+	"github.com/spf13/cobra"
+)
 
 func (a *app) planShow() *cobra.Command {
 	return &cobra.Command{
@@ -15,6 +18,7 @@ func (a *app) planShow() *cobra.Command {
 			if a.json {
 				return a.jsonDocument(&p.Plan)
 			}
+			a.printContradictions(plan.Contradictions(p.problem))
 			a.printPlan(p.File)
 			return nil
 		},

@@ -214,7 +214,9 @@ func (a *app) printWithout(r *whatif.Result) {
 func (a *app) printSides(r *whatif.Result) {
 	g := &grid{title: "Before and after", headings: []string{"", "BEFORE", "AFTER"}}
 	b, n := &r.Before, &r.After
-	row := func(name string, before, after any) { g.add(text(name), text(fmt.Sprint(before)), text(fmt.Sprint(after))) }
+	row := func(name string, before, after any) {
+		g.add(text(name), text(fmt.Sprint(before)), text(fmt.Sprint(after)))
+	}
 	row("hosts", b.Hosts, n.Hosts)
 	row("VMs with a place", b.VMs, n.VMs)
 	row("broken needs", b.Broken, n.Broken)

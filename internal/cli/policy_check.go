@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/berth-project/berth/fleet"
+	"github.com/berth-project/berth/plan"
 	"github.com/berth-project/berth/policy"
 	"github.com/spf13/cobra"
 )
@@ -65,6 +66,9 @@ func (a *app) checkPolicy(file string, s *fleet.Snapshot) error {
 			err = inputError(fmt.Errorf("check policy: %w", err), "")
 		}
 		line.Warnings = append(line.Warnings, warnings...)
+		if err == nil && s != nil {
+			line.Warnings = append(line.Warnings, contradictions(cat, s)...)
+		}
 	}
 	if err != nil {
 		var faults *policy.FaultsError
@@ -94,4 +98,13 @@ func (a *app) checkPolicy(file string, s *fleet.Snapshot) error {
 		a.printf("  %s\n", cleanLine(w))
 	}
 	return nil
+}
+
+// contradictions are what no plan for the fleet s could satisfy by the policy.
+func contradictions(cat *policy.Catalogue, s *fleet.Snapshot) []string {
+	p, err := policy.Resolve(cat, s)
+	if err != nil {
+		return nil // Warnings has said so
+	}
+	return plan.Contradictions(p)
 }

@@ -68,7 +68,9 @@ func clone(s *fleet.Snapshot) *fleet.Snapshot {
 	return &out
 }
 
-func (c *changed) say(format string, args ...any) { c.texts = append(c.texts, fmt.Sprintf(format, args...)) }
+func (c *changed) say(format string, args ...any) {
+	c.texts = append(c.texts, fmt.Sprintf(format, args...))
+}
 
 // add joins an addition to the fleet. A source may be the fleet's own.
 func (c *changed) add(ch Change) error {
