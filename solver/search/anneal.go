@@ -14,12 +14,23 @@ const (
 	relaxedEnd = 0.9
 )
 
-// The temperatures, as shares of what a random move changes the cost by.
+// heats are the temperatures that the relaxed part of a cooling starts and ends at, by turns, as shares of what a random
+// move changes the cost by. Small problems gain by cooling slowly where large VMs freeze, large ones by going on to where
+// small ones do; and from a good answer a mild start finds what a hot one would lose.
+var heats = []struct{ hot, cold float64 }{{0.4, cold}, {0.03, cold}, {2, 1e-3}, {0.1, 1e-4}}
+
+// Other temperatures, in the same unit.
 const (
-	hot    = 0.4
-	warm   = hot / 200 // strict part
-	cold   = hot / 10_000
-	quench = hot / 400
+	warm   = 2e-3 // strict part
+	cold   = 4e-5
+	quench = 1e-3
+)
+
+// enough is how many steps for each VM the first of several coolings is given at least, maxRounds how many there are at
+// most.
+const (
+	enough    = 20_000
+	maxRounds = 16
 )
 
 // pricing is how dear missing room is in the relaxed part, as shares of the price of load above Soft: at its start and at
@@ -36,8 +47,12 @@ var pricings = [2]pricing{
 	{hot: 3, cold: 4, squeeze: 0.3, squeezed: 100},
 }
 
-// block is how many steps pass between two looks at the progress and the stop function.
-const block = 4096
+// A look at the progress and the stop function comes every so many steps: block, or fewer where the budget is small.
+const (
+	block    = 4096
+	minBlock = 64
+	looks    = 64 // at least, in a small budget
+)
 
 // fullHeat is how many steps for each VM a cooling from `hot` needs to come to more than one from lower down.
 const fullHeat = 3000
@@ -59,24 +74,47 @@ func (x *Search) Run(steps int64, stop func() bool) {
 		if stop != nil && stop() {
 			return 1
 		}
-		return float64(x.steps-from+block) / float64(max(steps, 1))
+		return float64(x.steps-from+blockOf(steps)) / float64(max(steps, 1))
 	})
 }
 
-// Anneal is Run by another clock: progress goes from 0 to 1 and says how far the cooling is, about is how many steps that
-// may come to. It is for callers with a deadline, and as repeatable as progress is.
+// blockOf is how many steps of a budget pass between two looks.
+func blockOf(about int64) int64 { return min(max(about/looks, minBlock), block) }
+
+// Anneal is Run by another clock: progress goes from 0 to 1 and says how far the search is, about is how many steps that
+// may come to. It is for callers with a deadline, and as repeatable as progress is. What is more than enough for one
+// cooling is spent on several, each from the best so far, mild and hot by turns.
 func (x *Search) Anneal(about int64, progress func() float64) {
 	s := x.s
 	if len(s.movable) == 0 && len(s.diskVMs) == 0 || progress() >= 1 {
 		return
 	}
-	unit := x.measure()
-	top := hot * min(1, float64(about)/float64(fullHeat*(len(s.movable)+1)))
-	x.cool(quench*unit, cold*unit, 0, quenchEnd, progress)
-	if x.relaxable() {
-		x.relax(top*unit, cold*unit, unit, progress)
+	x.block = blockOf(about)
+	unit := x.measure(min(samples, max(about/looks, minBlock)))
+	top := min(1, float64(about)/float64(fullHeat*(len(s.movable)+1)))
+	rounds := 1
+	for rounds < maxRounds && about/int64(enough*(len(s.movable)+1)) >= 1<<(rounds+1)-1 {
+		rounds++
 	}
-	x.cool(warm*unit, cold*unit, min(progress(), relaxedEnd), 1, progress)
+	whole := float64(int64(1)<<rounds - 1)
+	for n := range rounds { // each twice as long as the one before
+		from, length := float64(int64(1)<<n-1)/whole, float64(int64(1)<<n)/whole
+		kind := rounds - 1 - n // so that the last and longest is of the first kind
+		h := heats[kind%len(heats)]
+		x.cooling(h.hot*top*unit, h.cold*unit, unit, kind/len(heats), func() float64 { return (progress() - from) / length })
+	}
+}
+
+// cooling is one cooling in three parts; turn lets a later one price room in the other way.
+func (x *Search) cooling(top, low, unit float64, turn int, progress func() float64) {
+	if progress() >= 1 {
+		return
+	}
+	x.cool(max(quench*unit, low), low, 0, quenchEnd, progress)
+	if x.relaxable() {
+		x.relax(top, low, unit, pricings[(x.seed+uint64(turn))%2], progress) //nolint:gosec // turn is small
+	}
+	x.cool(max(warm*unit, low), cold*unit, min(progress(), relaxedEnd), 1, progress)
 	x.revert()
 }
 
@@ -90,11 +128,14 @@ func (x *Search) relaxable() bool {
 	return true
 }
 
-// measure is by how much random moves change the cost on average: the unit of temperatures.
-func (x *Search) measure() float64 {
+// samples is how many random moves the unit of temperatures is measured by, at most.
+const samples = 4000
+
+// measure is by how much n random moves change the cost on average: the unit of temperatures.
+func (x *Search) measure(n int64) float64 {
 	s := x.s
-	sum, n := 0.0, 0
-	for range 4000 {
+	sum, seen := 0.0, 0
+	for range n {
 		if len(s.movable) == 0 {
 			break
 		}
@@ -103,27 +144,26 @@ func (x *Search) measure() float64 {
 			continue
 		}
 		sum += math.Abs(float64(s.shiftDelta(v, b)))
-		n++
+		seen++
 	}
-	if n == 0 || sum == 0 {
+	if seen == 0 || sum == 0 {
 		return 1
 	}
-	return sum / float64(n)
+	return sum / float64(seen)
 }
 
 // relax is the relaxed part. It leaves the state with all capacities kept, back at the best if that is the only way.
-func (x *Search) relax(top, low, unit float64, progress func() float64) {
+func (x *Search) relax(top, low, unit float64, price pricing, progress func() float64) {
 	s := x.s
 	base := x.basePrices(unit)
 	set := func(share float64) {
-		price := make([]int64, len(base))
-		for r := range price {
-			price[r] = max(1, int64(base[r]*share))
+		prices := make([]int64, len(base))
+		for r := range prices {
+			prices[r] = max(1, int64(base[r]*share))
 		}
-		s.setPrice(price)
+		s.setPrice(prices)
 	}
 	from, share := progress(), 0.0
-	price := pricings[x.seed%2]
 	for n := 0; ; n++ {
 		at := (progress() - from) / (relaxedEnd - from)
 		if at >= 1 {
@@ -137,11 +177,11 @@ func (x *Search) relax(top, low, unit float64, progress func() float64) {
 			share = max(share, price.hot+(price.cold-price.hot)*at, grown)
 			set(share)
 		}
-		x.steady(top*math.Pow(low/top, at), block)
+		x.steady(top*math.Pow(low/top, at), x.block)
 	}
-	for ; s.shortTotal > 0 && share < 1e9; share *= 1.5 {
+	for ; s.shortTotal > 0 && share < 1e9 && progress() < 1; share *= 1.5 {
 		set(share)
-		x.steady(low, 16*block)
+		x.steady(low, 16*x.block)
 	}
 	over := s.shortTotal > 0
 	s.setPrice(nil)
@@ -177,7 +217,7 @@ func (x *Search) cool(t0, t1, from, to float64, progress func() float64) {
 		if at >= 1 {
 			return
 		}
-		x.steady(t0*math.Pow(t1/t0, max(at, 0)), block)
+		x.steady(t0*math.Pow(t1/t0, max(at, 0)), x.block)
 	}
 }
 

@@ -19,6 +19,7 @@ type Search struct {
 	dirty    []int32 // VMs that may differ from best
 	isDirty  []bool
 	steps    int64
+	block    int64 // steps between two looks at the progress
 	// swapSaved holds the pools of the first VM of a swap that is being judged.
 	swapSaved []int32
 }

@@ -201,8 +201,8 @@ func (s *state) tryPools(v, h int32, rnd *random) bool {
 		in := s.initial[v]
 		return in < 0 || in == h || s.moveCost[v] >= 0
 	}
-	saved := append(s.disks.saved[:0], s.pools(v)...)
-	s.disks.saved = saved
+	s.disks.saved = append(s.disks.saved[:0], s.pools(v)...)
+	saved := s.disks.saved
 	if rnd != nil && rnd.next()&15 == 0 {
 		if s.planPools(v, h, planRandom, rnd) {
 			return true

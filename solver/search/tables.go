@@ -237,16 +237,16 @@ func (t *tables) addCounters(g int, words *int32) {
 		}
 	}
 	if len(m) > 1 {
-		level, any, mixed := t.p.VMs[m[0]].Apart, false, false
+		level, asked, mixed := t.p.VMs[m[0]].Apart, false, false
 		for _, i := range m {
 			a := t.p.VMs[i].Apart
-			any = any || a >= 0
+			asked = asked || a >= 0
 			mixed = mixed || a != level
 		}
 		switch {
-		case any && mixed:
+		case asked && mixed:
 			t.apart[g] = counter{on: true, mixed: true, off: -1}
-		case any:
+		case asked:
 			t.apart[g].level = level
 			place(&t.apart[g], t.domains[level])
 		}

@@ -1,13 +1,13 @@
 package search
 
 // tryShift moves v to b if that may be and costs at most limit more.
-func (x *Search) tryShift(v, b int32, limit int64) bool {
+func (x *Search) tryShift(v, b int32, limit int64) {
 	s := x.s
 	if !s.shiftFits(v, b) {
-		return false
+		return
 	}
 	if s.slow[v] && (!s.nicsAllow(v, -1, b) || !s.tryPools(v, b, &x.rnd)) {
-		return false
+		return
 	}
 	d := s.shiftDelta(v, b)
 	if s.price != nil {
@@ -17,43 +17,42 @@ func (x *Search) tryShift(v, b int32, limit int64) bool {
 		if s.slow[v] {
 			s.undoPools(v)
 		}
-		return false
+		return
 	}
 	s.shift(v, b)
 	x.touch(v)
 	x.note()
-	return true
 }
 
 // trySwap lets v and w change hosts if that may be and costs at most limit more.
-func (x *Search) trySwap(v, w int32, limit int64) bool {
+func (x *Search) trySwap(v, w int32, limit int64) {
 	s := x.s
 	if !s.swapFits(v, w) {
-		return false
+		return
 	}
 	if s.slow[v] || s.slow[w] {
-		return x.trySlowSwap(v, w, limit)
+		x.trySlowSwap(v, w, limit)
+		return
 	}
 	d := s.swapDelta(v, w)
 	if s.price != nil {
 		d += s.swapShort(v, w)
 	}
 	if d > limit {
-		return false
+		return
 	}
 	s.swap(v, w)
 	x.touch(v)
 	x.touch(w)
 	x.note()
-	return true
 }
 
 // trySlowSwap is trySwap where one has disks or NICs: the pools are chosen first, and given back if it does not pay.
-func (x *Search) trySlowSwap(v, w int32, limit int64) bool {
+func (x *Search) trySlowSwap(v, w int32, limit int64) {
 	s := x.s
 	a, b := s.host[v], s.host[w]
 	if !s.nicsAllow(v, w, b) || !s.nicsAllow(w, v, a) || !s.tryPools(v, b, &x.rnd) {
-		return false
+		return
 	}
 	if s.disks != nil {
 		x.swapSaved = append(x.swapSaved[:0], s.disks.saved...)
@@ -65,7 +64,7 @@ func (x *Search) trySlowSwap(v, w int32, limit int64) bool {
 	}
 	if !s.tryPools(w, a, &x.rnd) {
 		back()
-		return false
+		return
 	}
 	d := s.swapDelta(v, w)
 	if s.price != nil {
@@ -74,28 +73,26 @@ func (x *Search) trySlowSwap(v, w int32, limit int64) bool {
 	if d > limit {
 		s.undoPools(w)
 		back()
-		return false
+		return
 	}
 	s.swap(v, w)
 	x.touch(v)
 	x.touch(w)
 	x.note()
-	return true
 }
 
 // tryDisks moves disks of v, which stays on its host, if that costs at most limit more.
-func (x *Search) tryDisks(v int32, limit int64) bool {
+func (x *Search) tryDisks(v int32, limit int64) {
 	s := x.s
 	h := s.host[v]
 	if h < 0 || !s.tryPools(v, h, &x.rnd) {
-		return false
+		return
 	}
 	if s.slowPrice(v, h)-s.vmCost[v] > limit {
 		s.undoPools(v)
-		return false
+		return
 	}
 	s.repriceVM(v)
 	x.touch(v)
 	x.note()
-	return true
 }
