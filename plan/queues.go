@@ -70,14 +70,8 @@ const maxPackNodes = 20_000
 // always true. The snapshot does not say on which NIC a VM's queues are, so that a host's set of needs alone
 // decides. Both slices are sorted in place.
 func PackQueues(rooms []QueueRoom, needs []QueueNeed) bool {
-	// Least class and then least room first keeps the better NICs for those who need them; the greatest
-	// need first makes the first dive of the search best fit decreasing.
-	slices.SortFunc(rooms, func(a, b QueueRoom) int {
-		return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Free, b.Free), cmp.Compare(a.Rate, b.Rate))
-	})
-	slices.SortFunc(needs, func(a, b QueueNeed) int {
-		return cmp.Or(cmp.Compare(b.Class, a.Class), cmp.Compare(b.Queues, a.Queues), cmp.Compare(b.Rate, a.Rate))
-	})
+	slices.SortFunc(rooms, QueueRoom.Before)
+	slices.SortFunc(needs, QueueNeed.Before)
 	for c := range fleet.MaxNICClass + 1 {
 		var room, need QueueNeed
 		for _, r := range rooms {
@@ -98,6 +92,26 @@ func PackQueues(rooms []QueueRoom, needs []QueueNeed) bool {
 	}
 	nodes := maxPackNodes
 	return pack(rooms, needs, &nodes)
+}
+
+// PackSorted is PackQueues for a caller that keeps both lists sorted by Before and has compared the sums of each class itself. Neither
+// list is changed.
+func PackSorted(rooms []QueueRoom, needs []QueueNeed) bool {
+	nodes := maxPackNodes
+	return pack(rooms, needs, &nodes)
+}
+
+// Before orders NICs for PackSorted: least class and then least room first keeps the better NICs for those who need them.
+func (a QueueRoom) Before(b QueueRoom) int {
+	return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Free, b.Free), cmp.Compare(a.Rate, b.Rate))
+}
+
+// Before orders needs for PackSorted: the greatest first makes the first dive of the search best fit decreasing.
+func (a QueueNeed) Before(b QueueNeed) int {
+	if a.Class != b.Class {
+		return cmp.Compare(b.Class, a.Class)
+	}
+	return cmp.Or(cmp.Compare(b.Queues, a.Queues), cmp.Compare(b.Rate, a.Rate))
 }
 
 func pack(rooms []QueueRoom, needs []QueueNeed, nodes *int) bool {

@@ -116,20 +116,10 @@ func (ix *index) plant(s *state) {
 
 func (s *state) leaf(h *hostState) treeNode {
 	n := treeNode{cpu: h.freeCPU(), memory: h.freeMemory(), score: h.headroom()}
-	for i := range h.snap.NICs {
-		nic := &h.snap.NICs[i]
-		for c := range h.class(nic) + 1 {
-			n.queues[c] += nic.Queues
-			n.rate[c] += nic.Guarantee
-		}
-	}
-	for _, i := range h.queued {
-		for _, need := range s.vms[i].nics {
-			for c := range need.Class + 1 {
-				n.queues[c] -= need.Queues
-				n.rate[c] -= need.Rate
-			}
-		}
+	h.read()
+	for c := range n.queues {
+		n.queues[c] = h.nics.room[c].queues - h.nics.need[c].queues
+		n.rate[c] = h.nics.room[c].rate - h.nics.need[c].rate
 	}
 	return n
 }

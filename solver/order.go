@@ -259,11 +259,8 @@ func (w *waves) queued(m *move, at int32) int32 {
 	}
 	slices.Sort(ends)
 	ends = slices.Compact(ends)
-	real := host.queued
-	defer func() { host.queued = real }()
 	for k := len(ends) - 1; k >= 0; k-- {
-		host.queued = append(line.at(ends[k]), m.vm)
-		if w.s.packs(host, m.to, nil) {
+		if w.s.packsThese(host, append(line.at(ends[k]), m.vm)) {
 			continue
 		}
 		if k+1 < len(ends) {

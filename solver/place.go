@@ -191,45 +191,6 @@ func (s *state) conflicts(u *unit, n int, h hostIx) bool {
 	return false
 }
 
-// nicRefusal is the constraint by which what all on h and u reserve on NICs cannot be given; "" when it can. u may be nil.
-func (s *state) nicRefusal(host *hostState, h hostIx, u *unit) string {
-	needs, rooms := s.needs[:0], s.rooms[:0]
-	var need, room plan.QueueNeed
-	for i := range host.snap.NICs {
-		n := &host.snap.NICs[i]
-		rooms = append(rooms, plan.QueueRoom{Class: host.class(n), Free: n.Queues, Rate: n.Guarantee})
-		room.Queues += n.Queues
-		room.Rate += n.Guarantee
-	}
-	add := func(v *vmState) {
-		needs = append(needs, v.nics...)
-		for _, n := range v.nics {
-			need.Queues += n.Queues
-			need.Rate += n.Rate
-		}
-	}
-	if u != nil {
-		for _, i := range u.vms {
-			if v := &s.vms[i]; v.host != h {
-				add(v)
-			}
-		}
-	}
-	for _, i := range host.queued {
-		if add(&s.vms[i]); need.Queues > room.Queues {
-			break
-		}
-	}
-	s.needs, s.rooms = needs, rooms
-	if need.Queues > room.Queues {
-		return plan.ConstraintNICQueues
-	}
-	return plan.NICRefusal(rooms, needs)
-}
-
-// packs says whether what all on h and u reserve on NICs can be given.
-func (s *state) packs(host *hostState, h hostIx, u *unit) bool { return s.nicRefusal(host, h, u) == "" }
-
 // fit gives the cheapest way to place u on h, or the first constraint that refuses it.
 func (s *state) fit(u *unit, h hostIx, q query) (place, string) {
 	if c := s.hostRefusal(u, h); c != "" {

@@ -43,8 +43,7 @@ type state struct {
 	added   []fleet.Bytes    // scratch of assign, by pool; zero between calls
 	addedIO []ioUse          // the same of operations and bandwidth
 	alone   []*unit          // by VM: the VM as a unit of its own, made when first asked for
-	needs   []plan.QueueNeed // scratch of packs, as rooms
-	rooms   []plan.QueueRoom
+	needs   []plan.QueueNeed // scratch of packs
 	queue   []int32       // scratch of bucket.walk
 	reserve *plan.Reserve // nil: nothing is protected
 	lax     bool          // the reserve is no bar now
@@ -58,6 +57,7 @@ type hostState struct {
 	memory  fleet.Bytes    // promised
 	vms     []vmIx         // sorted
 	queued  []vmIx         // those of them that reserve a part of a NIC, sorted
+	nics    nicBook        // of queued
 	pools   []poolIx       // sorted
 	domains [5]int32       // by kind
 	open    bool           // reachable and not in maintenance
@@ -352,6 +352,7 @@ func (s *state) enter(i vmIx, h hostIx) {
 	host.vms = insert(host.vms, i)
 	if len(v.nics) > 0 {
 		host.queued = insert(host.queued, i)
+		host.nics.reserve(v.nics)
 	}
 	s.count(v, host, 1)
 }
@@ -363,6 +364,7 @@ func (s *state) leave(i vmIx, h hostIx) {
 	host.vms = remove(host.vms, i)
 	if len(v.nics) > 0 {
 		host.queued = remove(host.queued, i)
+		host.nics.release(v.nics)
 	}
 	s.count(v, host, -1)
 }
