@@ -7,6 +7,7 @@ import (
 
 	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/plan"
+	"github.com/berth-project/berth/plan/model"
 )
 
 // Bounds of one run of the local search, in steps of climb: so many for each VM of the model, within these limits. A fleet that is
@@ -75,10 +76,11 @@ func (x *search) pays(u *unit, saved points, p place) bool {
 	return int64(saved)*m.Scale()+before-after > 0
 }
 
-// rearrange looks for a cheaper fleet with the local search, and goes there as far as legal moves lead and as far as it
-// pays: a set of moves that saves less than it costs is left out. A run that saves less than a thousandth of the whole
-// cost (a hundredth, of large fleets) changes nothing, so that plans settle instead of following the last point for
-// ever. It says whether it moved anything.
+// rearrange looks for a cheaper fleet with the local search (solver/search), has what it found polished by the placer, and
+// goes there as far as legal moves lead and as far as it pays: a set of moves that saves less than it costs is left out.
+// Where no legal order leads to enough of it, the placer tries from the present places alone. A run that saves less than a
+// thousandth of the whole cost (a hundredth, of large fleets) changes nothing, so that plans settle instead of following
+// the last point for ever. It says whether it moved anything.
 func (x *search) rearrange() bool {
 	if x.opts.Effort < 0 || x.over() {
 		return false
@@ -88,16 +90,26 @@ func (x *search) rearrange() bool {
 		return false // too large for the model: what repair and waste have found is the plan
 	}
 	l := newLedger(c.p)
-	if !l.promising() {
+	if !l.promising() || x.over() {
 		return false
 	}
+	start := c.p.Start()
+	found := x.anneal(c.p, start)
+	if x.approach(c, l, found) {
+		return true
+	}
+	return found != start && !x.over() && x.approach(c, l, start)
+}
+
+// approach polishes an answer and goes where it leads. It says whether that was worth it; else nothing has changed.
+func (x *search) approach(c *compiler, l *ledger, from *model.Assignment) bool {
 	steps, fraction := max(int64(len(c.items))*stepsPerVM, minImprove), int64(damping)
 	if most := minImprove + hostLooks/int64(max(len(x.hosts), 1)); steps > most {
 		steps, fraction = most, coarse
 	}
 	steps *= int64(max(x.opts.Effort, 1))
-	to, err := climb(c.p, x.opts.Seed, steps, x.opts.Stop)
-	if err != nil || x.over() && to == nil {
+	to, err := climb(c.p, from, x.opts.Seed, steps, x.opts.Stop)
+	if err != nil || x.over() {
 		return false
 	}
 	l.load(to)

@@ -18,14 +18,14 @@ const (
 
 // climb takes a few VMs off their hosts and has the placer put each at its cheapest place, again and again, and keeps what
 // costs less. The placer knows all rules of the model and its exact prices, moves included, so that every answer is legal.
-// A step is one such try. It gives the best answer found; the start when there is no better one.
-func climb(p *model.Problem, seed uint64, steps int64, stop func() bool) (*model.Assignment, error) {
-	at, err := online.New(p, nil, online.Options{Candidates: enoughPlaces, Score: online.WorstFit})
+// A step is one such try. It gives the best answer found; `from` when there is no better one.
+func climb(p *model.Problem, from *model.Assignment, seed uint64, steps int64, stop func() bool) (*model.Assignment, error) {
+	at, err := online.New(p, from, online.Options{Candidates: enoughPlaces, Score: online.WorstFit})
 	if err != nil {
 		return nil, err
 	}
 	l := newLedger(p)
-	l.load(p.Start())
+	l.load(from.Clone())
 	c := &climber{ledger: l, at: at, rnd: seed ^ 0x9e3779b97f4a7c15, left: steps, stop: stop}
 	c.find()
 	c.sweep()
@@ -97,7 +97,7 @@ func (c *climber) find() {
 			continue
 		}
 		saves[i] = c.potential(v, fit, pool)
-		if saves[i] > 0 || costs[v.Initial] {
+		if saves[i] > 0 || costs[c.host[i]] {
 			c.hot = append(c.hot, i)
 		}
 	}
