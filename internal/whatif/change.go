@@ -107,7 +107,7 @@ func cutLast(text string) (name, value string, ok bool) {
 const maxSpeed = 1 << 30
 
 func parseSpeed(text string) (fleet.Mbps, error) {
-	unit := 0.0
+	var unit float64
 	switch {
 	case strings.HasSuffix(text, "G"):
 		unit = 1000
