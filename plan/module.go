@@ -44,7 +44,15 @@ func (c *checker) attach(st *Step) {
 			c.say(ConstraintModule, "module %s: %s", m.ID, r)
 		}
 	}
-	c.w.attach(m, a.To)
+	if c.res == nil {
+		c.w.attach(m, a.To)
+		return
+	}
+	c.res.Mark()
+	if c.res.Attach(m, a.To); c.res.Broke() {
+		c.say(ConstraintReserve, "module %s: %s", m.ID, c.res.Faults())
+	}
+	c.res.Mark()
 }
 
 // describedModule holds what a driver will be told of a module against the snapshot.

@@ -186,7 +186,7 @@ func (r *Reserve) addCases(index map[fleet.HostID]int32) {
 	}
 	for i := range s.Modules {
 		m := &s.Modules[i]
-		if h, ok := index[m.Host]; ok && over(policy.LossModule) && !s.Hosts[h].Unreachable {
+		if h, ok := index[r.w.on[m.ID]]; ok && over(policy.LossModule) && !s.Hosts[h].Unreachable {
 			add(failure{Loss: policy.LossModule, name: string(m.ID), hosts: []int32{h}, module: m})
 		}
 	}

@@ -246,6 +246,12 @@ func ReserveFaults(p *policy.Problem, steps []Step) []int {
 		}
 		c.out = c.out[:before]
 		for i := range wave {
+			if a := wave[i].Attach; a != nil {
+				if m := p.Snapshot.Module(a.Module.ID); m != nil && w.hosts[a.To] != nil && w.on[m.ID] != a.To {
+					out = append(out, c.lostBy(m, a.To, n+i)...)
+				}
+				continue
+			}
 			if v := w.vms[wave[i].Move.VM.ID]; v != nil && w.unknown(v, wave[i].Move.To) == "" {
 				w.move(v, wave[i].Move.To)
 			}
@@ -254,6 +260,20 @@ func ReserveFaults(p *policy.Problem, steps []Step) []int {
 		n += len(wave)
 	}
 	return out
+}
+
+// lostBy attaches m, and gives n when that breaks a failure.
+func (c *checker) lostBy(m *fleet.IOModule, to fleet.HostID, n int) []int {
+	if c.res == nil {
+		c.w.attach(m, to)
+		return nil
+	}
+	c.res.Attach(m, to)
+	defer c.res.Mark()
+	if c.res.Broke() {
+		return []int{n}
+	}
+	return nil
 }
 
 // Unsurvived lists up to limit failures that are not survived in the present state, by their number.

@@ -88,3 +88,6 @@ func (r *Reserve) Lives() []bool {
 	}
 	return out
 }
+
+// On is where the module is attached.
+func (r *Reserve) On(m fleet.ModuleID) fleet.HostID { return r.w.on[m] }

@@ -18,7 +18,7 @@ func Summarize(problem *policy.Problem, p *Plan) (Summary, error) {
 	s.Before, s.BrokenBefore = w.cost(), w.broken()
 	s.CostBefore = s.Before.Total()
 	if Protects(problem) {
-		s.Reserve.Failures, s.Reserve.SurvivedBefore, _ = w.reserveCount()
+		_, s.Reserve.SurvivedBefore, _ = w.reserveCount()
 	}
 	touched := make(map[fleet.VMID]bool, len(p.Steps)+len(p.Unplaced)+len(p.Held))
 	for i := range p.Steps {
@@ -53,7 +53,8 @@ func Summarize(problem *policy.Problem, p *Plan) (Summary, error) {
 	}
 	s.After, s.BrokenAfter = w.cost(), w.broken()
 	if Protects(problem) {
-		_, s.Reserve.SurvivedAfter, s.Reserve.Unprotected = w.reserveCount()
+		// A module that was attached nowhere is a failure more once it is.
+		s.Reserve.Failures, s.Reserve.SurvivedAfter, s.Reserve.Unprotected = w.reserveCount()
 	}
 	s.CostAfter = s.After.Total()
 	s.Bound = p.Summary.Bound
