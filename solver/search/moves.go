@@ -104,13 +104,15 @@ func (s *state) swapNear(v, w int32) bool {
 	if !s.rulesAllow(g, v, b) {
 		return false
 	}
-	s.host[v] = b
-	s.count(g, a, -1)
-	s.count(g, b, 1)
+	put := func(from, to int32) { // count looks at hosts, so that v is nowhere in between
+		s.host[v] = -1
+		s.count(g, from, -1)
+		s.host[v] = to
+		s.count(g, to, 1)
+	}
+	put(a, b)
 	ok := s.rulesAllow(f, w, a)
-	s.host[v] = a
-	s.count(g, b, -1)
-	s.count(g, a, 1)
+	put(b, a)
 	return ok
 }
 

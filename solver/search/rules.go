@@ -72,7 +72,7 @@ func (s *state) rulesAllow(g, v, b int32) bool {
 	if c := &s.apart[g]; c.on && !s.apartAllows(c, g, v, a, b) {
 		return false
 	}
-	if c := &s.spread[g]; c.on && a >= 0 && !s.spreadAllows(c, g, a, b) {
+	if c := &s.spread[g]; c.on && (a >= 0 && !s.spreadAllows(c, g, a, b) || a < 0 && !s.spreadAdmits(c, g, b)) {
 		return false
 	}
 	if !s.near[g].on {
@@ -135,6 +135,21 @@ func (s *state) spreadAllows(c *counter, g, a, b int32) bool {
 		next++
 	}
 	return next >= c.min || next >= now
+}
+
+// spreadAdmits judges a VM that has no host yet: until the group is spread enough each one takes a new domain, and the last
+// one may only come when it then is.
+func (s *state) spreadAdmits(c *counter, g, b int32) bool {
+	if s.distinct[g] >= c.min {
+		return true
+	}
+	left := 0
+	for _, w := range s.of(int(g)) {
+		if s.host[w] < 0 {
+			left++
+		}
+	}
+	return s.inDomain(g, c.level, s.domain[c.level][b]) == 0 && (left > 1 || s.distinct[g]+1 >= c.min)
 }
 
 func (s *state) nearAllows(g, a, b int32) bool {
