@@ -20,6 +20,7 @@ type attaching struct {
 	from    hostIx
 	wasFrom *fleet.Host // nil: it was nowhere
 	wasTo   *fleet.Host
+	back    func() // tells the reserve that it was taken back; nil without one
 }
 
 // maxModuleTries bounds the hosts that modules are tried on for one unit.
@@ -49,6 +50,18 @@ func (s *state) attach(m modIx, to hostIx) {
 	s.rewire(to, &host)
 	s.log = append(s.log, move{vm: none, from: mod.host, to: to, attach: a})
 	mod.host = to
+	if s.reserve != nil {
+		a.back = s.reserve.Attach(mod.snap, host.ID)
+	}
+}
+
+// attachSafely is attach, and says whether every failure that is survived still is.
+func (s *state) attachSafely(m modIx, to hostIx) bool {
+	if s.reserve != nil {
+		s.reserve.Mark()
+	}
+	s.attach(m, to)
+	return s.reserve == nil || !s.reserve.Broke()
 }
 
 // detach takes a logged move of a module back.
@@ -58,6 +71,9 @@ func (s *state) detach(m *move) {
 		s.rewire(m.from, m.attach.wasFrom)
 	}
 	s.mods[m.attach.module].host = m.from
+	if m.attach.back != nil {
+		m.attach.back()
+	}
 }
 
 // rewire gives a host other NICs and pools.
@@ -215,7 +231,10 @@ func (x *search) bestModule(u *unit, avoid hostIx) (wiring, bool) {
 				break
 			}
 			mark := len(x.log)
-			x.attach(m, h)
+			if !x.attachSafely(m, h) {
+				x.undo(mark)
+				continue
+			}
 			p, r := x.fit(u, h, anywhere)
 			x.undo(mark)
 			cost := p.cost + points(plan.ModuleCost(x.p.Weights))
@@ -260,7 +279,7 @@ func (x *search) relieveByModule(h hostIx, c string) bool {
 		}
 		mark := len(x.log)
 		text := x.overfullText(h, c)
-		if x.attach(m, h); x.overfull(h) == "" {
+		if x.attachSafely(m, h) && x.overfull(h) == "" {
 			last := &x.log[mark]
 			last.why, last.where = text, x.origin()
 			x.version++

@@ -145,7 +145,7 @@ const maxSafe = 8
 // so are left out, with all that depends on them, and their VMs returned.
 func (s *state) orderSafely() []plan.Unordered {
 	out := []plan.Unordered{}
-	gone := map[unitIx]bool{}
+	gone, loose := map[unitIx]bool{}, map[modIx]bool{}
 	for try := 0; ; try++ {
 		log := slices.Clone(s.log)
 		s.order()
@@ -157,17 +157,23 @@ func (s *state) orderSafely() []plan.Unordered {
 			return out
 		}
 		for _, n := range bad {
-			gone[s.vms[s.log[n].vm].unit] = true
+			if m := &s.log[n]; m.attach != nil {
+				loose[m.attach.module] = true
+			} else {
+				gone[s.vms[m.vm].unit] = true
+			}
 		}
 		if try == maxSafe { // no safe order was found: nothing is moved
 			for _, m := range log {
-				if m.attach == nil {
+				if m.attach != nil {
+					loose[m.attach.module] = true
+				} else {
 					gone[s.vms[m.vm].unit] = true
 				}
 			}
 		}
 		s.log = log
-		out = append(out, s.leaveOut(log, gone)...)
+		out = append(out, s.leaveOut(log, gone, loose)...)
 	}
 }
 
@@ -203,9 +209,9 @@ func (s *state) cut(at map[int]bool) {
 	}
 }
 
-// leaveOut builds the log anew without the moves of the units that are gone, and of those that have a move which is not legal
-// without them; these are gone too then.
-func (s *state) leaveOut(log []move, gone map[unitIx]bool) []plan.Unordered {
+// leaveOut builds the log anew without the moves of the units that are gone and of the modules that are loose, and of those that have
+// a move which is not legal without them; these are gone too then.
+func (s *state) leaveOut(log []move, gone map[unitIx]bool, loose map[modIx]bool) []plan.Unordered {
 	s.log = slices.Clone(log) // it is written over below
 	to := map[vmIx]move{}
 	for more := true; more; {
@@ -213,7 +219,7 @@ func (s *state) leaveOut(log []move, gone map[unitIx]bool) []plan.Unordered {
 		s.undo(0)
 		for _, m := range log {
 			switch {
-			case m.attach != nil && !s.attachable(m.attach.module, m.to):
+			case m.attach != nil && (loose[m.attach.module] || !s.attachable(m.attach.module, m.to)):
 				continue
 			case m.attach != nil:
 				s.attach(m.attach.module, m.to)
