@@ -26,6 +26,8 @@ type Reserve struct {
 	open   []int32 // hosts that may take a VM
 	reach  map[fleet.PoolID][]int32
 	evict  bool
+	kinds  kinds
+	needs  []QueueNeed // for packs
 	failed []int32 // cases that broke since the last Mark
 	waived []int32 // cases that are not survived since the last Mark because a VM can be helped that could not before
 }
@@ -38,6 +40,11 @@ type reserveHost struct {
 	guests  []int32 // protected VMs
 	cases   []int32 // that hit this host
 	charges []charge
+	seen    *fleet.Host // of which kind and rooms are
+	kind    int32
+	rooms   []QueueRoom // of its NICs, sorted
+	needs   []QueueNeed // of those queued, sorted
+	tooMuch []QueueNeed // that there was no room for since a VM last left
 }
 
 // charge is what the witness of one failure would bring to a host.
@@ -54,6 +61,7 @@ type reserveVM struct {
 	on    []int32 // hosts, two while under way
 	pools []fleet.PoolID
 	nics  []QueueNeed
+	kind  int32
 }
 
 // failure is one case of what the policy wants survived.
@@ -107,7 +115,7 @@ func newReserve(w *world) (*Reserve, error) {
 	}
 	r := &Reserve{
 		w: w, hosts: make([]reserveHost, len(s.Hosts)), vms: make([]reserveVM, len(s.VMs)), reach: map[fleet.PoolID][]int32{},
-		evict: w.p.Reserve.EvictUnprotected,
+		evict: w.p.Reserve.EvictUnprotected, kinds: kinds{vms: map[vmKind]int32{}, hosts: map[hostKind]int32{}},
 	}
 	index := make(map[fleet.HostID]int32, len(s.Hosts))
 	for i := range s.Hosts {
@@ -124,7 +132,7 @@ func newReserve(w *world) (*Reserve, error) {
 	}
 	for i := range s.VMs {
 		v := w.vms[s.VMs[i].ID]
-		r.vms[i] = reserveVM{at: v, pools: poolsOf(v, v.at), nics: NICNeeds(v.vm, &v.need)}
+		r.vms[i] = reserveVM{at: v, pools: poolsOf(v, v.at), nics: NICNeeds(v.vm, &v.need), kind: r.kinds.ofVM(v)}
 		r.add(int32(i), index[v.at.Host])
 	}
 	r.addCases(index)
@@ -207,6 +215,7 @@ func (r *Reserve) add(v, h int32) {
 	host.memory += vm.at.vm.Memory
 	if len(vm.nics) > 0 {
 		host.queued = append(host.queued, v)
+		host.reserveNICs(vm.nics, true)
 	}
 }
 
@@ -224,6 +233,7 @@ func (r *Reserve) remove(v, h int32) {
 	host.memory -= vm.at.vm.Memory
 	if len(vm.nics) > 0 {
 		host.queued = drop(host.queued, v)
+		host.reserveNICs(vm.nics, false)
 	}
 }
 
@@ -256,27 +266,6 @@ func (r *Reserve) hits(f *failure, v int32) bool {
 	return len(vm.nics) > 0 && !r.packs(f.hosts[0], f.module.ID, nil, nil)
 }
 
-// packs says whether what the VMs on h, those of more and v reserve on NICs can be given, without the NICs of a lost module.
-func (r *Reserve) packs(h int32, lost fleet.ModuleID, more []int32, v []QueueNeed) bool {
-	host := &r.hosts[h]
-	needs := slices.Clone(v)
-	for _, list := range [2][]int32{host.queued, more} {
-		for _, i := range list {
-			needs = append(needs, r.vms[i].nics...)
-		}
-	}
-	if len(needs) == 0 {
-		return true
-	}
-	var rooms []QueueRoom
-	for i := range host.at.host.NICs {
-		if n := &host.at.host.NICs[i]; lost == "" || n.Module != lost {
-			rooms = append(rooms, QueueRoom{Class: host.at.class(n), Free: n.Queues, Rate: n.Guarantee})
-		}
-	}
-	return PackQueues(rooms, needs)
-}
-
 // settle finds a witness for a case from nothing. A case without one keeps no places.
 func (r *Reserve) settle(k int32) {
 	f := &r.cases[k]
@@ -303,7 +292,9 @@ func (r *Reserve) settle(k int32) {
 		f.stuck = append(f.stuck, v)
 		return true
 	})
-	if budget := maxRefuge; !r.lodge(k, lost, &budget) {
+	// Whom no host has room for beside nobody from the failed one makes a search for the others vain.
+	hopeless := slices.ContainsFunc(lost, func(v int32) bool { return r.refuge(k, v, false) < 0 })
+	if budget := maxRefuge; hopeless || !r.lodge(k, lost, &budget) {
 		for _, v := range lost { // whom it leaves without a place, the largest first
 			if h := r.refuge(k, v, false); h >= 0 {
 				r.charge(k, v, h)

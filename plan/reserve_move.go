@@ -64,7 +64,7 @@ func (r *Reserve) takes(f *failure, v, h int32) bool {
 	}
 	vm, host := &r.vms[v], &r.hosts[h]
 	facts := &host.at.facts
-	if vm.at.vm.CPU > facts.CPU || vm.at.vm.Memory > facts.Memory || r.w.hostRefusal(vm.at, host.at.host.ID).constraint != "" {
+	if vm.at.vm.CPU > facts.CPU || vm.at.vm.Memory > facts.Memory || !r.admits(vm, host) {
 		return false
 	}
 	for _, p := range vm.pools {
@@ -210,7 +210,9 @@ func (r *Reserve) press(v, h int32) {
 	}
 	slices.Sort(tight)
 	for _, k := range tight {
-		r.settle(k)
+		if !r.relocate(k, h) {
+			r.settle(k)
+		}
 	}
 	for _, k := range host.cases { // what hits a module's VMs depends on who shares the NICs
 		if r.cases[k].module != nil && r.cases[k].survived {
