@@ -200,6 +200,24 @@ func (c *checker) lists(p *Plan) {
 		}
 		unplaced[u.VM] = true
 	}
+	c.unordered(p, held)
+}
+
+// unordered checks that each VM that would be better off elsewhere may move, and that the place is one, and not its own.
+func (c *checker) unordered(p *Plan, held map[fleet.VMID]bool) {
+	seen := make(map[fleet.VMID]bool, len(p.Unordered))
+	for _, u := range p.Unordered {
+		v := c.w.vms[u.VM]
+		switch {
+		case v == nil || held[u.VM] || seen[u.VM]:
+			c.say(ConstraintSummary, "has no order for %s, which does not exist, is held, or is listed twice", u.VM)
+		case c.w.unknown(v, u.To) != "":
+			c.say(ConstraintSummary, "has no order for %s: %s", u.VM, c.w.unknown(v, u.To))
+		case u.To.Equal(v.at):
+			c.say(ConstraintSummary, "has no order for %s to where it is", u.VM)
+		}
+		seen[u.VM] = true
+	}
 }
 
 func placeText(p fleet.Placement) string {
