@@ -112,6 +112,10 @@ func BenchmarkSolve1000(b *testing.B)  { benchmark(b, largeFleet(1_000, 25_000, 
 func BenchmarkSolve10000(b *testing.B) { benchmark(b, largeFleet(10_000, 250_000, 1)) }
 
 // The first legal plan: without the local search that follows repair.
+func BenchmarkFirst1000(b *testing.B) {
+	benchmarkWith(b, largeFleet(1_000, 25_000, 1), solver.Options{Effort: -1})
+}
+
 func BenchmarkFirst10000(b *testing.B) {
 	benchmarkWith(b, largeFleet(10_000, 250_000, 1), solver.Options{Effort: -1})
 }

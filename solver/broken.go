@@ -11,6 +11,23 @@ import (
 // wrong is the first constraint that u's present place breaks by itself; "" when it is where it should be.
 // An over-full host and a spread that is broken are not of one unit: see overfull and conflicted.
 func (s *state) wrong(u *unit) string {
+	s.judge(u)
+	return u.fault
+}
+
+// judge finds what wrong and wasteful say of u, if it may not be known any more.
+func (s *state) judge(u *unit) {
+	if u.epoch == s.epoch {
+		return
+	}
+	u.fault, u.waste, u.epoch = s.faulty(u), false, s.epoch
+	for _, i := range u.vms {
+		v := &s.vms[i]
+		u.waste = u.waste || s.hosts[v.host].facts.Tier > max(v.need.Server, policy.Rank(0))
+	}
+}
+
+func (s *state) faulty(u *unit) string {
 	first := s.vms[u.vms[0]].host
 	for _, i := range u.vms {
 		v := &s.vms[i]
@@ -68,6 +85,9 @@ func (s *state) conflicted(i vmIx) bool {
 		return false
 	}
 	for k := range kinds {
+		if s.asked[v.spread]>>k&1 == 0 {
+			continue
+		}
 		c := s.spread[domainKey{v.spread, k, s.hosts[v.host].domains[k]}]
 		if c.all > 1 && c.asking > 0 {
 			return true
@@ -137,11 +157,6 @@ func (v *vmState) uses(c string) bool {
 
 // wasteful says whether u sits on a host above its need.
 func (s *state) wasteful(u *unit) bool {
-	for _, i := range u.vms {
-		v := &s.vms[i]
-		if s.hosts[v.host].facts.Tier > max(v.need.Server, policy.Rank(0)) {
-			return true
-		}
-	}
-	return false
+	s.judge(u)
+	return u.waste
 }

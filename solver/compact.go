@@ -6,17 +6,20 @@ import (
 	"github.com/berth-project/berth/fleet"
 )
 
-// maxCompact bounds the VMs whose moves are tried to be joined.
-const maxCompact = 256
+// Bounds of compact: VMs whose moves are tried to be joined, and moves that are made again for it.
+const (
+	maxCompact = 256
+	maxAgain   = 2_000_000
+)
 
 // compact joins the moves of a VM that moved more than once into one where every state in between stays
 // legal, and drops those that lead nowhere. The state at the end stays the same.
 func (s *state) compact() {
-	tried := 0
+	tried, again := 0, maxAgain
 	for i := range s.vms {
 		for s.vms[i].moves > 1 && tried < maxCompact {
 			tried++
-			if !s.joinMoves(vmIx(i)) { // fewer VMs than 2^31
+			if !s.joinMoves(vmIx(i), &again) { // fewer VMs than 2^31
 				break
 			}
 		}
@@ -24,7 +27,7 @@ func (s *state) compact() {
 }
 
 // joinMoves joins two moves of a VM that follow each other, at the place of the later or of the earlier one.
-func (s *state) joinMoves(v vmIx) bool {
+func (s *state) joinMoves(v vmIx, again *int) bool {
 	var at []int
 	for n := range s.log {
 		if s.log[n].vm == v {
@@ -36,6 +39,9 @@ func (s *state) joinMoves(v vmIx) bool {
 		joined := s.log[b]
 		joined.why = s.log[a].why
 		for _, pos := range []int{b, a} {
+			if *again -= len(s.log) - a; *again < 0 {
+				return false
+			}
 			tail := slices.Clone(s.log[a:])
 			rest := make([]move, 0, len(tail))
 			for n, m := range tail {

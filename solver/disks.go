@@ -33,18 +33,16 @@ type option struct {
 // comes to it at once; what the disks leave behind is not counted as free yet. It tries the cheapest first
 // and goes back when the rest does not fit.
 func (s *state) assign(u *unit, h hostIx, q *query, pref preference) ([]poolIx, string) {
-	n := 0
-	for _, i := range u.vms {
-		n += len(s.vms[i].disks)
-	}
-	disks := make([]disk, 0, n)
+	disks := s.disks[:0]
+	s.options = s.options[:0]
+	defer func() { s.disks = disks }()
 	refused := ""
 	for _, i := range u.vms {
 		v := &s.vms[i]
 		for j := range v.disks {
 			d := disk{at: len(disks), v: v, n: j, used: v.snap.Disks[j].Used, io: v.io(j)}
 			var r string
-			if d.options, r = s.options(v, j, h, q, pref); r != "" && (refused == "" || r == plan.ConstraintPoolTier) {
+			if d.options, r = s.choices(v, j, h, q, pref); r != "" && (refused == "" || r == plan.ConstraintPoolTier) {
 				refused = r
 			}
 			disks = append(disks, d)
@@ -53,7 +51,7 @@ func (s *state) assign(u *unit, h hostIx, q *query, pref preference) ([]poolIx, 
 	if refused != "" {
 		return nil, refused
 	}
-	out := make([]poolIx, n)
+	out := make([]poolIx, len(disks))
 	slices.SortStableFunc(disks, func(a, b disk) int { return cmp.Compare(b.used, a.used) })
 	nodes := maxAssignNodes
 	if s.choose(disks, out, &nodes) {
@@ -114,8 +112,8 @@ func (s *state) choose(disks []disk, out []poolIx, nodes *int) bool {
 // room is what a disk that comes to p may take.
 func (s *state) room(p poolIx) fleet.Bytes { return s.pools[p].free - s.pools[p].facts.Reserve }
 
-// options lists the pools for the n-th disk of v on h, or says why there are none.
-func (s *state) options(v *vmState, n int, h hostIx, q *query, pref preference) ([]option, string) {
+// choices lists the pools for the n-th disk of v on h, or says why there are none.
+func (s *state) choices(v *vmState, n int, h hostIx, q *query, pref preference) ([]option, string) {
 	host := &s.hosts[h]
 	need := max(v.need.Disks[n].Tier, 0)
 	d := &v.snap.Disks[n]
@@ -123,10 +121,10 @@ func (s *state) options(v *vmState, n int, h hostIx, q *query, pref preference) 
 	if len(host.pools) > 0 {
 		refused = plan.ConstraintPoolTier
 	}
-	var out []option
+	first := len(s.options)
 	for _, p := range host.pools {
 		pool := &s.pools[p]
-		if pool.facts.Tier < need || pool.snap.Source != v.snap.Source || q.avoids(v, n, p) {
+		if pool.facts.Tier < need || pool.source != v.source || q.avoids(v, n, p) {
 			continue
 		}
 		if refused != plan.ConstraintPoolIOPS && refused != plan.ConstraintPoolThroughput {
@@ -149,10 +147,14 @@ func (s *state) options(v *vmState, n int, h hostIx, q *query, pref preference) 
 		if !o.stays {
 			o.cost += plan.MoveCost(s.p.Weights, d.Used, false) - plan.MoveCost(s.p.Weights, 0, false)
 		}
-		out = append(out, o)
+		s.options = append(s.options, o)
 	}
+	out := s.options[first:]
 	if len(out) == 0 {
 		return nil, refused
+	}
+	if len(out) == 1 {
+		return out, ""
 	}
 	slices.SortFunc(out, func(a, b option) int {
 		if a.stays != b.stays && (pref != cheapest || a.cost == b.cost) {

@@ -238,7 +238,7 @@ func (s *state) moveCost(m *move) points {
 		return points(plan.ModuleCost(s.p.Weights))
 	}
 	v := &s.vms[m.vm]
-	was := vmState{snap: v.snap, host: m.from, disks: m.was}
+	was := vmState{source: v.source, snap: v.snap, host: m.from, disks: m.was}
 	mode := s.mode(&was, m.to, m.is)
 	return points(plan.MoveCost(s.p.Weights, was.copied(m.is), mode == fleet.Offline && v.snap.Power == fleet.Running) +
 		plan.LinkCost(s.p.Weights, v.snap, mode, m.from != m.to))

@@ -80,6 +80,7 @@ func (s *state) detach(m *move) {
 func (s *state) rewire(h hostIx, snap *fleet.Host) {
 	host := &s.hosts[h]
 	host.snap = snap
+	s.epoch++
 	pools := make([]poolIx, 0, len(snap.Pools))
 	for _, id := range snap.Pools {
 		pools = append(pools, s.pool(id))

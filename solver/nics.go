@@ -13,6 +13,7 @@ type nicBook struct {
 	of    *fleet.Host // whose NICs rooms are; another one: they have to be read anew
 	rooms []plan.QueueRoom
 	room  nicSums
+	best  fleet.NICClass // the highest of rooms; -1 without any
 	needs []plan.QueueNeed
 	need  nicSums
 }
@@ -54,11 +55,12 @@ func (h *hostState) read() {
 	if b.of == h.snap {
 		return
 	}
-	b.of, b.rooms, b.room = h.snap, make([]plan.QueueRoom, 0, len(h.snap.NICs)), nicSums{}
+	b.of, b.rooms, b.room, b.best = h.snap, make([]plan.QueueRoom, 0, len(h.snap.NICs)), nicSums{}, -1
 	for i := range h.snap.NICs {
 		n := &h.snap.NICs[i]
 		c := h.class(n)
 		b.rooms = append(b.rooms, plan.QueueRoom{Class: c, Free: n.Queues, Rate: n.Guarantee})
+		b.best = max(b.best, c)
 		b.room.add(c, n.Queues, n.Guarantee)
 	}
 	slices.SortFunc(b.rooms, plan.QueueRoom.Before)

@@ -87,7 +87,7 @@ func (s *state) hostRefusal(u *unit, h hostIx) string {
 func (s *state) fixedRefusal(u *unit, h hostIx) string {
 	host := &s.hosts[h]
 	switch {
-	case host.snap.Source != s.vms[u.vms[0]].snap.Source:
+	case host.source != u.source:
 		return plan.ConstraintSource
 	case !host.open && host.snap.Maintenance && !host.snap.Unreachable:
 		return plan.ConstraintMaintenance
@@ -103,18 +103,18 @@ func (s *state) fixedRefusal(u *unit, h hostIx) string {
 	case host.facts.Security < u.security:
 		return plan.ConstraintSecurity
 	}
-	for _, i := range u.vms {
-		if s.vms[i].snap.Source != host.snap.Source {
-			return plan.ConstraintSource
-		}
-		if !host.hasNetworks(s.vms[i].snap) {
-			return plan.ConstraintNetwork
+	if u.mixed || u.wired {
+		for _, i := range u.vms {
+			if s.vms[i].source != host.source {
+				return plan.ConstraintSource
+			}
+			if !host.hasNetworks(s.vms[i].snap) {
+				return plan.ConstraintNetwork
+			}
 		}
 	}
-	for _, i := range u.vms {
-		if !host.hasClass(s.vms[i].need.NICClass) {
-			return plan.ConstraintNICClass
-		}
+	if !host.hasClass(u.nicClass) {
+		return plan.ConstraintNICClass
 	}
 	return ""
 }
@@ -155,12 +155,8 @@ func (h *hostState) hasClass(c fleet.NICClass) bool {
 	if c <= 0 {
 		return true
 	}
-	for i := range h.snap.NICs {
-		if h.class(&h.snap.NICs[i]) >= c {
-			return true
-		}
-	}
-	return false
+	h.read()
+	return h.nics.best >= c
 }
 
 // conflicts says whether the n-th VM of u on h would share a failure domain with another of its spread group.
@@ -175,6 +171,9 @@ func (s *state) conflicts(u *unit, n int, h hostIx) bool {
 		}
 	}
 	for k := range kinds {
+		if s.asked[v.spread]>>k&1 == 0 {
+			continue // nobody asks for it
+		}
 		d := s.hosts[h].domains[k]
 		c := s.spread[domainKey{v.spread, k, d}]
 		if v.kind == k {
@@ -197,6 +196,9 @@ func (s *state) fit(u *unit, h hostIx, q query) (place, string) {
 		return place{}, c
 	}
 	best, refused := s.settle(u, h, q, staying)
+	if refused == plan.ConstraintPoolReach || refused == plan.ConstraintPoolTier {
+		return place{}, refused // in whatever order they are tried
+	}
 	if other, r := s.settle(u, h, q, cheapest); r == "" && (refused != "" || other.cost < best.cost) {
 		best, refused = other, ""
 	}
@@ -246,7 +248,7 @@ func (s *state) settle(u *unit, h hostIx, q query, pref preference) (place, stri
 
 // mode is how v can be moved to h and disks: live where that is possible; "" when it cannot.
 func (s *state) mode(v *vmState, h hostIx, disks []poolIx) fleet.Mode {
-	caps := s.p.Snapshot.Source(v.snap.Source).Capabilities
+	caps := s.p.Snapshot.Sources[v.source].Capabilities
 	host, storage := v.host != h, !slices.Equal(v.disks, disks)
 	for _, m := range []fleet.Mode{fleet.Live, fleet.Offline} {
 		if plan.ModeRefusal(caps, v.snap, m, host, storage) == "" {
@@ -291,11 +293,17 @@ func (s *state) find(u *unit, q query, seed uint64) (place, bool) {
 		if h == q.host {
 			return
 		}
+		lax := s.lax
+		s.lax = true // the reserve, which is dear to ask, only of a place that would be taken
 		p, refused := s.fit(u, h, q)
+		s.lax = lax
 		if refused != "" || p.cost >= q.limit {
 			return
 		}
 		if found == 0 || s.better(p, best, seed) {
+			if s.spoils(u, h) {
+				return
+			}
 			best = p
 		}
 		found++

@@ -228,7 +228,7 @@ func (x *Placer) acceptable(g *guest) error {
 func (x *Placer) compile(g *guest) (model.VM, error) {
 	c, s := x.c, x.c.s
 	n := vmIx(len(s.vms) - 1)
-	s.vms[n] = vmState{snap: &g.vm, need: g.need, nics: plan.NICNeeds(&g.vm, &g.need), host: none, unit: none, spread: none}
+	s.vms[n] = vmState{source: s.source(g.vm.Source), snap: &g.vm, need: g.need, nics: plan.NICNeeds(&g.vm, &g.need), host: none, unit: none, spread: none}
 	u := &unit{anchor: none}
 	u.add(n, &s.vms[n])
 	s.alone[n] = u

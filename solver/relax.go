@@ -270,6 +270,7 @@ func (r *relaxer) deepen(h hostIx) {
 	}
 	for _, t := range r.against(h, refused) {
 		mark := len(r.log)
+		r.epoch++
 		if t.do(); t.adjustment.Kind != "" {
 			r.path = append(r.path, t.adjustment)
 			r.deepen(h)
@@ -277,6 +278,7 @@ func (r *relaxer) deepen(h hostIx) {
 		}
 		t.undo()
 		r.undo(mark)
+		r.epoch++
 		r.index.update(r.state, h)
 	}
 }

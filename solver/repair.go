@@ -75,12 +75,22 @@ func (x *search) wake(waiting []unitIx, mark int) []unitIx {
 func (x *search) wakeOne(u *unit, hosts []hostIx) bool {
 	var best place
 	found := false
+	alone := len(u.vms) == 1
 	for _, h := range hosts {
+		if alone && x.tooFull(u, h) {
+			continue
+		}
 		if p, refused := x.fit(u, h, anywhere); refused == "" && (!found || x.better(p, best, x.opts.Seed)) {
 			best, found = p, true
 		}
 	}
 	return found && x.commit(u, best, x.whyWrong)
+}
+
+// tooFull says whether h has not enough CPU or memory for the one VM of u: most hosts are refused so, at little cost.
+func (s *state) tooFull(u *unit, h hostIx) bool {
+	host := &s.hosts[h]
+	return (u.cpu > 0 && u.cpu > host.freeCPU() || u.memory > 0 && u.memory > host.freeMemory()) && s.vms[u.vms[0]].host != h
 }
 
 // maxFreed bounds the hosts that wake looks at; later rounds look at all.

@@ -21,7 +21,7 @@ func (s *state) steps() []plan.Step {
 			continue
 		}
 		v := &s.vms[m.vm]
-		was := vmState{snap: v.snap, host: m.from, disks: m.was}
+		was := vmState{source: v.source, snap: v.snap, host: m.from, disks: m.was}
 		st := plan.Step{N: n + 1, Wave: cmp.Or(m.wave, n+1), Level: v.need.Level, Reason: reason(m), Bytes: was.copied(m.is)}
 		st.Move = fleet.Relocation{
 			VM: *v.snap, From: s.placement(v, m.from, m.was), To: s.placement(v, m.to, m.is), Mode: s.mode(&was, m.to, m.is),

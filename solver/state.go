@@ -39,18 +39,23 @@ type state struct {
 	// spread counts the VMs of a group by failure domain; members lists them.
 	spread  map[domainKey]domainCount
 	members [][]vmIx
+	asked   []uint8 // by group: the kinds of domain that a member has asked for, a bit each
+	epoch   int32   // counts changes of what hosts are
 	log     []move
-	added   []fleet.Bytes    // scratch of assign, by pool; zero between calls
-	addedIO []ioUse          // the same of operations and bandwidth
+	added   []fleet.Bytes // scratch of assign, by pool; zero between calls
+	addedIO []ioUse       // the same of operations and bandwidth
+	disks   []disk        // scratch of assign
+	options []option
 	alone   []*unit          // by VM: the VM as a unit of its own, made when first asked for
 	needs   []plan.QueueNeed // scratch of packs
-	queue   []int32       // scratch of bucket.walk
-	reserve *plan.Reserve // nil: nothing is protected
-	lax     bool          // the reserve is no bar now
-	spoilt  int           // hosts that the present search found to be spared for the reserve; -1 outside of one
+	queue   []int32          // scratch of bucket.walk
+	reserve *plan.Reserve    // nil: nothing is protected
+	lax     bool             // the reserve is no bar now
+	spoilt  int              // hosts that the present search found to be spared for the reserve; -1 outside of one
 }
 
 type hostState struct {
+	source  int32       // of the snapshot's
 	snap    *fleet.Host // its NICs and pools as the modules attached now make them
 	facts   policy.HostFacts
 	cpu     fleet.MilliCPU // promised
@@ -66,11 +71,12 @@ type hostState struct {
 }
 
 type poolState struct {
-	snap  *fleet.Pool
-	facts policy.PoolFacts
-	free  fleet.Bytes
-	io    ioUse    // reserved
-	hosts []hostIx // that reach it
+	source int32
+	snap   *fleet.Pool
+	facts  policy.PoolFacts
+	free   fleet.Bytes
+	io     ioUse    // reserved
+	hosts  []hostIx // that reach it
 }
 
 // ioUse is what disks reserve in a pool.
@@ -86,6 +92,7 @@ func (a ioUse) minus(b ioUse) ioUse { return ioUse{a.iops - b.iops, a.rate - b.r
 func (v *vmState) io(n int) ioUse { return ioUse{v.need.Disks[n].IOPS, v.need.Disks[n].Throughput} }
 
 type vmState struct {
+	source int32
 	snap   *fleet.VM
 	need   policy.Requirement
 	nics   []plan.QueueNeed // reserved on NICs of its host
@@ -111,11 +118,19 @@ type unit struct {
 	class    fleet.NICClass
 	rate     fleet.Mbps // the same of bandwidth
 	fast     fleet.NICClass
-	picky    bool // a VM of it cannot run on every hypervisor, or on every processor
+	source   int32          // of the first
+	mixed    bool           // they have several
+	wired    bool           // a VM of it asks for a network
+	nicClass fleet.NICClass // the highest that a VM asks for
+	picky    bool           // a VM of it cannot run on every hypervisor, or on every processor
 	// anchor is the host where held VMs of the group are, or none; torn says that they are on several, so that
 	// the group cannot be together anywhere.
 	anchor hostIx
 	torn   bool
+	// What wrong and wasteful found last: it holds until a VM of the unit moves or, of a host or pool, the state's epoch passes.
+	epoch int32
+	fault string
+	waste bool
 }
 
 type domainKey struct {
@@ -157,7 +172,7 @@ func newState(p *policy.Problem) (*state, error) {
 	if err := snap.Validate(); err != nil {
 		return nil, fmt.Errorf("read problem: snapshot.%w", err)
 	}
-	s := &state{p: p, spread: map[domainKey]domainCount{}}
+	s := &state{p: p, spread: map[domainKey]domainCount{}, epoch: 1}
 	if err := s.addPools(); err != nil {
 		return nil, err
 	}
@@ -187,7 +202,7 @@ func (s *state) addPools() error {
 		if !ok {
 			return fmt.Errorf("read problem: pool %s: no facts of it", pool.ID)
 		}
-		s.pools[i] = poolState{snap: pool, facts: facts, free: pool.Free}
+		s.pools[i] = poolState{source: s.source(pool.Source), snap: pool, facts: facts, free: pool.Free}
 	}
 	return nil
 }
@@ -218,7 +233,7 @@ func (s *state) addHosts() error {
 			return fmt.Errorf("read problem: host %s: no facts of it", snap.ID)
 		}
 		src := s.p.Snapshot.Source(snap.Source)
-		h := hostState{snap: snap, facts: facts, open: src.Reachable && !snap.Unreachable && !snap.Maintenance}
+		h := hostState{source: s.source(snap.Source), snap: snap, facts: facts, open: src.Reachable && !snap.Unreachable && !snap.Maintenance}
 		for _, id := range snap.Pools {
 			p := s.pool(id)
 			h.pools = append(h.pools, p)
@@ -252,7 +267,7 @@ func (s *state) addVMs() error {
 		if !ok || len(need.Disks) != len(v.Disks) {
 			return fmt.Errorf("read problem: vm %s: no requirement for it and each of its %d disks", v.ID, len(v.Disks))
 		}
-		st := vmState{snap: v, need: need, nics: plan.NICNeeds(v, &need), host: s.host(v.Host), hold: plan.HoldReason(s.p, v), unit: none, spread: none}
+		st := vmState{source: s.source(v.Source), snap: v, need: need, nics: plan.NICNeeds(v, &need), host: s.host(v.Host), hold: plan.HoldReason(s.p, v), unit: none, spread: none}
 		st.disks, st.flat = make([]poolIx, len(v.Disks)), make([]bool, len(v.Disks))
 		used := int64(0)
 		for j, d := range v.Disks {
@@ -272,7 +287,7 @@ func (s *state) addVMs() error {
 			if !ok {
 				g = len(s.members)
 				groups[need.SpreadGroup] = g
-				s.members = append(s.members, nil)
+				s.members, s.asked = append(s.members, nil), append(s.asked, 0)
 			}
 			s.members[g] = append(s.members[g], vmIx(i))
 			st.spread, st.kind = g, max(slices.Index(kinds[:], need.SpreadDomain), 0)
@@ -327,6 +342,12 @@ func (s *state) addUnits() {
 }
 
 func (u *unit) add(i vmIx, v *vmState) {
+	u.mixed = u.mixed || len(u.vms) > 0 && u.source != v.source
+	if len(u.vms) == 0 {
+		u.source = v.source
+	}
+	u.wired = u.wired || slices.ContainsFunc(v.snap.VNICs, func(n fleet.VNIC) bool { return n.Network != "" })
+	u.nicClass = max(u.nicClass, v.need.NICClass)
 	u.vms = append(u.vms, i)
 	u.priority = max(u.priority, v.need.Priority)
 	u.cpu += v.snap.CPU
@@ -383,6 +404,7 @@ func (s *state) count(v *vmState, h *hostState, by int32) {
 	if v.spread == none {
 		return
 	}
+	s.asked[v.spread] |= 1 << v.kind
 	for k := range kinds {
 		key := domainKey{v.spread, k, h.domains[k]}
 		c := s.spread[key]
@@ -414,9 +436,26 @@ func (s *state) shift(i vmIx, to hostIx, disks []poolIx) {
 	}
 	s.rehost(i, v.host, to)
 	s.keep(i, v.host, to, m.is)
+	s.unjudge(v)
 	v.host, v.disks = to, m.is
 	v.moves++
 	s.log = append(s.log, m)
+}
+
+// unjudge forgets what was found of the unit of v.
+func (s *state) unjudge(v *vmState) {
+	if v.unit != none {
+		s.units[v.unit].epoch = 0
+	}
+}
+
+// source is the index of a source in the snapshot, none when there is none.
+func (s *state) source(id fleet.SourceID) int32 {
+	i, ok := slices.BinarySearchFunc(s.p.Snapshot.Sources, id, func(x fleet.Source, id fleet.SourceID) int { return cmp.Compare(x.ID, id) })
+	if !ok {
+		return none
+	}
+	return int32(i) // a snapshot has fewer sources than 2^31
 }
 
 func (s *state) rehost(i vmIx, from, to hostIx) {
@@ -449,6 +488,7 @@ func (s *state) undo(n int) {
 		}
 		s.rehost(m.vm, m.to, m.from)
 		s.keep(m.vm, m.to, m.from, m.was)
+		s.unjudge(v)
 		v.host, v.disks, v.flat = m.from, m.was, m.wasFlat
 		v.moves--
 	}
