@@ -26,10 +26,11 @@ type Reserve struct {
 	open   []int32 // hosts that may take a VM
 	reach  map[fleet.PoolID][]int32
 	evict  bool
+	probe  bool // one failure that breaks is enough to know, and it is taken back
 	kinds  kinds
 	needs  []QueueNeed // for packs
-	failed []int32 // cases that broke since the last Mark
-	waived []int32 // cases that are not survived since the last Mark because a VM can be helped that could not before
+	failed []int32     // cases that broke since the last Mark
+	waived []int32     // cases that are not survived since the last Mark because a VM can be helped that could not before
 }
 
 type reserveHost struct {
@@ -295,21 +296,33 @@ func (r *Reserve) settle(k int32) {
 	// Whom no host has room for beside nobody from the failed one makes a search for the others vain.
 	hopeless := slices.ContainsFunc(lost, func(v int32) bool { return r.refuge(k, v, false) < 0 })
 	if budget := maxRefuge; hopeless || !r.lodge(k, lost, &budget) {
-		for _, v := range lost { // whom it leaves without a place, the largest first
-			if h := r.refuge(k, v, false); h >= 0 {
-				r.charge(k, v, h)
-			} else {
-				f.unsaved = append(f.unsaved, v)
-			}
-		}
+		f.unsaved = r.left(k, lost)
+		f.survived = len(f.unsaved) == 0
+	} else {
+		f.survived = true
 	}
-	f.survived = len(f.unsaved) == 0
 	if !f.survived {
 		r.release(k)
 	}
 	if was && !f.survived {
 		r.failed = append(r.failed, k)
 	}
+}
+
+// left lists whom the case k leaves without a place, the largest first: all, where nobody asks.
+func (r *Reserve) left(k int32, lost []int32) []int32 {
+	if r.probe {
+		return lost
+	}
+	var out []int32
+	for _, v := range lost {
+		if h := r.refuge(k, v, false); h >= 0 {
+			r.charge(k, v, h)
+		} else {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 // maxRefuge bounds the hosts that one search for a witness looks at, beyond those of its first dive.

@@ -213,6 +213,9 @@ func (r *Reserve) press(v, h int32) {
 		if !r.relocate(k, h) {
 			r.settle(k)
 		}
+		if r.probe && len(r.failed) > 0 {
+			return
+		}
 	}
 	for _, k := range host.cases { // what hits a module's VMs depends on who shares the NICs
 		if r.cases[k].module != nil && r.cases[k].survived {
@@ -330,9 +333,11 @@ func (r *Reserve) Breaks(vms []int, h int) bool {
 	vms = slices.DeleteFunc(slices.Clone(vms), func(v int) bool { return slices.Contains(r.vms[v].on, int32(h)) }) // bounded by newReserve
 	before, waived := r.failed, r.waived
 	r.failed, r.waived = nil, nil
+	r.probe = true
 	for _, v := range vms {
 		r.Enter(v, h, fleet.Placement{})
 	}
+	r.probe = false
 	broke := r.Broke()
 	for _, v := range vms {
 		r.leave(int32(v), int32(h))
