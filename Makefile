@@ -7,10 +7,10 @@ FUZZTIME ?= 10s
 STAMP := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help build man run lab lab-down test unit race fuzz lint bench deps clean
+.PHONY: help build man run lab lab-down test unit race fuzz lint bench bench-peers deps clean
 
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build bin/berth, one static binary
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w -X github.com/berth-project/berth/internal/cli.buildStamp=$(STAMP)" -o bin/berth ./cmd/berth
@@ -58,6 +58,10 @@ lint: $(LINT) ## Strict lint; each suppression carries its reason
 
 bench: ## The benchmarks, with memory
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...
+
+bench-peers: ## Berth beside kube-scheduler, Nomad, hail and hbal on the same fleets; about half an hour, see bench/README.md
+	bench/deps
+	cd bench && $(GO) run . $(PEERS)
 
 clean: ## Remove what was built
 	rm -rf bin
