@@ -10,14 +10,14 @@ import (
 	"github.com/berth-project/berth/plan/model"
 )
 
-// Bounds of one run of the local search, in steps of climb: so many for each VM of the model, within these limits. A fleet that is
-// solved again gets as many, so that a run that found nothing finds nothing again.
+// Bounds of one run: steps of climb, so many for each VM of the model, within these limits, and what a run has to save. A
+// fleet that is solved again gets as many, so that a run that found nothing finds nothing again.
 const (
-	stepsPerVM   = 30
+	stepsPerVM   = 10
 	minImprove   = 100
 	hostLooks    = 2_000_000 // hosts that a run may look at: a step looks at all of them where each has pools of its own
 	damping      = 1000      // a run counts when it saves more than this fraction of the cost,
-	coarse       = 100       // or this one, where the fleet is too large for all steps
+	coarse       = 400       // or this one, where the fleet is too large for all steps of the local search
 	maxPolishing = 8         // passes over the VMs of a run
 )
 
@@ -103,11 +103,8 @@ func (x *search) rearrange() bool {
 
 // approach polishes an answer and goes where it leads. It says whether that was worth it; else nothing has changed.
 func (x *search) approach(c *compiler, l *ledger, from *model.Assignment) bool {
-	steps, fraction := max(int64(len(c.items))*stepsPerVM, minImprove), int64(damping)
-	if most := minImprove + hostLooks/int64(max(len(x.hosts), 1)); steps > most {
-		steps, fraction = most, coarse
-	}
-	steps *= int64(max(x.opts.Effort, 1))
+	steps := max(int64(len(c.items))*stepsPerVM, minImprove)
+	steps = min(steps, minImprove+hostLooks/int64(max(len(x.hosts), 1))) * int64(max(x.opts.Effort, 1))
 	to, err := climb(c.p, from, x.opts.Seed, steps, x.opts.Stop)
 	if err != nil || x.over() {
 		return false
@@ -115,6 +112,10 @@ func (x *search) approach(c *compiler, l *ledger, from *model.Assignment) bool {
 	l.load(to)
 	l.polish()
 	sets := l.sets()
+	fraction := int64(damping)
+	if len(c.p.VMs) > annealMost/annealPerVM {
+		fraction = coarse
+	}
 	least := (l.startCost()+fraction-1)/fraction + 1
 	if gainOf(sets) < least {
 		return false

@@ -8,7 +8,7 @@ import (
 // The budget of one run of the local search: so many steps for each VM of the model, within these limits. It depends on
 // the fleet alone, so that a fleet that is solved again gets the same run.
 const (
-	annealPerVM = 200
+	annealPerVM = 1_000
 	annealLeast = 2_000
 	annealMost  = 10_000_000
 )
