@@ -15,6 +15,7 @@ type Prices struct {
 	share fleet.Bytes // memory that goes with a thousandth of a thread, in the fleet as a whole
 	// of a thousandth of a thread and of a MiB above the mark, of a thousandth of a thread stranded
 	cpu, mib, stranded int64
+	most               int64 // parts that one term of a host counts as at most
 }
 
 // Load is what is promised on one host, or offered by it.
@@ -37,7 +38,7 @@ func (l *Load) Add(o Load, n int) {
 
 // NewPrices reads the weights of p and the fleet's ratio of memory to CPU.
 func NewPrices(p *policy.Problem) Prices {
-	m := Prices{w: p.Weights, scale: 1, share: 1}
+	m := Prices{w: p.Weights, scale: 1, share: 1, most: max(maxParts/4/int64(len(p.Snapshot.Hosts)+1), minParts)}
 	var cpu, memory uint64 // of at most 2^17 hosts, each counted up to 2^46 threads and 2^46 MiB
 	for i := range p.Snapshot.Hosts {
 		f := p.Hosts[p.Snapshot.Hosts[i].ID]
@@ -100,29 +101,33 @@ func (m Prices) Mark(f policy.HostFacts) (fleet.MilliCPU, int64) {
 func (m Prices) HostParts(f policy.HostFacts, l Load) (overload, stranded, energy int64) {
 	if m.cpu > 0 {
 		cpu, mib := m.Mark(f)
-		overload = product(int64(l.CPU-cpu), m.cpu) + product(l.MiB-mib, m.mib)
+		overload = m.product(int64(l.CPU-cpu), m.cpu) + m.product(l.MiB-mib, m.mib)
 	}
 	if m.stranded > 0 {
 		o := m.Offer(f)
 		threads, memory := max(int64(o.CPU-l.CPU), 0), max(o.Shares-l.Shares, 0)
-		stranded = product(threads-memory, m.stranded) + product(memory-threads, m.stranded)
+		stranded = m.product(threads-memory, m.stranded) + m.product(memory-threads, m.stranded)
 	}
 	if l.VMs > 0 {
-		energy = product(clampWeight(m.w.HostOn), m.scale)
+		energy = m.product(clampWeight(m.w.HostOn), m.scale)
 	}
 	return overload, stranded, energy
 }
 
-// maxParts bounds one term of a host: 2^17 hosts with four of them do not overflow.
-const maxParts = 1 << 44
+// maxParts bounds the terms of all hosts together, of which each has at most four; minParts is what one may have at least: 2^17 hosts
+// with as much do not overflow.
+const (
+	maxParts = 1 << 60
+	minParts = 1 << 43
+)
 
-func product(n, rate int64) int64 {
+func (m Prices) product(n, rate int64) int64 {
 	if n <= 0 || rate <= 0 {
 		return 0
 	}
 	hi, lo := bits.Mul64(uint64(n), uint64(rate))
-	if hi > 0 || lo > maxParts {
-		return maxParts
+	if hi > 0 || lo > uint64(m.most) {
+		return m.most
 	}
 	return int64(lo)
 }

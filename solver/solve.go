@@ -49,13 +49,24 @@ func Solve(p *policy.Problem, opts Options) (*plan.Plan, error) {
 	}
 	out.Summary.Bound = floor.below(s)
 	s.nearest(out.Unplaced, opts.Rules)
-	if out.Summary, err = plan.Summarize(p, out); err != nil {
+	if out.Summary, err = summarize(p, out); err != nil {
 		return nil, fmt.Errorf("solve problem: %w", err)
 	}
 	if err := out.Seal(); err != nil {
 		return nil, fmt.Errorf("solve problem: %w", err)
 	}
 	return out, nil
+}
+
+// summarize counts the plan. A bound above the cost that the plan reaches shows that an absurd price was cut off in the counting, and that
+// the two cannot be compared: no bound is known then.
+func summarize(p *policy.Problem, out *plan.Plan) (plan.Summary, error) {
+	s, err := plan.Summarize(p, out)
+	if err == nil && s.Bound > s.Cost() {
+		out.Summary.Bound = 0
+		s, err = plan.Summarize(p, out)
+	}
+	return s, err //nolint:wrapcheck // by the caller
 }
 
 // search is one run over a state.
