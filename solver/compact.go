@@ -9,7 +9,7 @@ import (
 // Bounds of compact: VMs whose moves are tried to be joined, and moves that are made again for it.
 const (
 	maxCompact = 256
-	maxAgain   = 2_000_000
+	maxAgain   = 400_000
 )
 
 // compact joins the moves of a VM that moved more than once into one where every state in between stays

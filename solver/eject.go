@@ -106,8 +106,9 @@ func (x *search) ejectable(u *unit, avoid hostIx) []hostIx {
 		consider(h)
 	}
 	seen := 0
-	x.ranked(u, func(b *bucket, _ points) bool {
-		x.queue = b.walk(amount{cpu: -maxTotal, memory: -maxTotal}, x.queue, func(h hostIx) bool {
+	all := amount{cpu: -maxTotal, memory: -maxTotal}
+	x.ranked(u, all, func(b *bucket, _ points) bool {
+		x.queue = b.walk(all, x.queue, func(h hostIx) bool {
 			consider(h)
 			seen++
 			return seen >= maxEjectScan || len(out) >= maxEjectHosts

@@ -16,6 +16,14 @@ type index struct {
 	buckets []bucket
 	bySrc   map[fleet.SourceID][]int // buckets of a source, lowest tier first
 	byPool  map[poolIx][]int         // buckets whose hosts share a pool
+	tops    map[fleet.SourceID][]top // of bySrc, beside one another: most buckets are passed over by a look at these
+}
+
+// top is the most CPU and memory that a host of a bucket has free.
+type top struct {
+	cpu    fleet.MilliCPU
+	memory fleet.Bytes
+	tier   policy.Rank
 }
 
 type bucket struct {
@@ -25,6 +33,7 @@ type bucket struct {
 	shared   []poolIx    // pools that several hosts reach, and all hosts of the bucket do
 	local    policy.Rank // highest tier of a pool that one host of the bucket has for itself
 	hosts    []hostIx
+	top      int         // of its source's tops
 	tree     []treeNode // 1-based heap order; leaves from len/2
 }
 
@@ -53,7 +62,7 @@ func (n *treeNode) has(a amount) bool {
 }
 
 func newIndex(s *state) index {
-	ix := index{bySrc: map[fleet.SourceID][]int{}, byPool: map[poolIx][]int{}}
+	ix := index{bySrc: map[fleet.SourceID][]int{}, byPool: map[poolIx][]int{}, tops: map[fleet.SourceID][]top{}}
 	byKey := map[string]int{}
 	for i := range s.hosts {
 		h := &s.hosts[i]
@@ -109,9 +118,19 @@ func (ix *index) plant(s *state) {
 			b.tree[j] = join(&b.tree[2*j], &b.tree[2*j+1])
 		}
 	}
-	for _, list := range ix.bySrc {
+	for source, list := range ix.bySrc {
 		slices.SortStableFunc(list, func(a, b int) int { return cmp.Compare(ix.buckets[a].tier, ix.buckets[b].tier) })
+		ix.tops[source] = make([]top, len(list))
+		for n, i := range list {
+			ix.buckets[i].top = n
+			ix.surface(&ix.buckets[i])
+		}
 	}
+}
+
+// surface notes the top of b.
+func (ix *index) surface(b *bucket) {
+	ix.tops[b.source][b.top] = top{b.tree[1].cpu, b.tree[1].memory, b.tier}
 }
 
 func (s *state) leaf(h *hostState) treeNode {
@@ -144,6 +163,7 @@ func (ix *index) update(s *state, h hostIx) {
 	for i /= 2; i > 0; i /= 2 {
 		b.tree[i] = join(&b.tree[2*i], &b.tree[2*i+1])
 	}
+	ix.surface(b)
 }
 
 // walk calls visit with the hosts of b that have the amount a free, those with most headroom first, until

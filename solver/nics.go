@@ -71,6 +71,14 @@ func (s *state) nicRefusal(host *hostState, h hostIx, u *unit) string {
 	host.read()
 	b := &host.nics
 	needs, sums := b.needs, b.need
+	if u != nil && len(u.vms) == 1 {
+		v := &s.vms[u.vms[0]]
+		for _, n := range v.nics { // in vain for most hosts, so before the list is made
+			if v.host != h && sums[0].queues+n.Queues > b.room[0].queues {
+				return plan.ConstraintNICQueues
+			}
+		}
+	}
 	if u != nil {
 		more := nicBook{needs: append(s.needs[:0], b.needs...), need: sums}
 		for _, i := range u.vms {

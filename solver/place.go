@@ -319,7 +319,7 @@ func (s *state) find(u *unit, q query, seed uint64) (place, bool) {
 		return best, found > 0
 	}
 	least := u.least()
-	s.ranked(u, func(b *bucket, floor points) bool {
+	s.ranked(u, least, func(b *bucket, floor points) bool {
 		if floor >= q.limit || found > 0 && (floor > best.cost || found >= enoughPlaces && floor == best.cost) {
 			return true
 		}
@@ -395,8 +395,8 @@ func (s *state) ownHosts(u *unit) []hostIx {
 
 // ranked calls visit with the buckets that may hold u, those that cost least at least first, until visit
 // says stop. Where none of u's disks can stay the tier alone makes the difference, so that only the buckets
-// that share a pool with u have to be sorted in.
-func (s *state) ranked(u *unit, visit func(b *bucket, floor points) (stop bool)) {
+// that share a pool with u have to be sorted in. Buckets without a host that has the CPU and memory of a free may be left out.
+func (s *state) ranked(u *unit, a amount, visit func(b *bucket, floor points) (stop bool)) {
 	source := s.vms[u.vms[0]].snap.Source
 	near := s.near(u, source)
 	usable := func(b *bucket) bool {
@@ -414,7 +414,11 @@ func (s *state) ranked(u *unit, visit func(b *bucket, floor points) (stop bool))
 		return false
 	}
 	sorted := slices.Clone(near)
-	for _, i := range s.index.bySrc[source] {
+	tops := s.index.tops[source]
+	for n, i := range s.index.bySrc[source] {
+		if t := &tops[n]; t.cpu < a.cpu || t.memory < a.memory || t.tier < u.server {
+			continue
+		}
 		b := &s.index.buckets[i]
 		if !usable(b) || slices.ContainsFunc(sorted, func(n ranking) bool { return n.at == i }) {
 			continue

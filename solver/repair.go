@@ -63,13 +63,38 @@ func (x *search) wake(waiting []unitIx, mark int) []unitIx {
 		return waiting
 	}
 	hosts := x.freed(mark)
+	room := x.roomOn(hosts)
 	out := waiting[:0]
 	for n, ui := range waiting {
-		if n >= maxWaiting || !x.wakeOne(&x.units[ui], hosts) {
+		if n >= maxWaiting || !x.couldTake(room, hosts, &x.units[ui]) || !x.wakeOne(&x.units[ui], hosts) {
 			out = append(out, ui)
+		} else {
+			room = x.roomOn(hosts)
 		}
 	}
 	return out
+}
+
+// roomOn is the most that any of the hosts has.
+func (s *state) roomOn(hosts []hostIx) top {
+	out := top{cpu: -maxTotal, memory: -maxTotal, tier: -1}
+	for _, h := range hosts {
+		host := &s.hosts[h]
+		out = top{max(out.cpu, host.freeCPU()), max(out.memory, host.freeMemory()), max(out.tier, host.facts.Tier)}
+	}
+	return out
+}
+
+// couldTake says whether a look at the hosts is worth it for u, by the most that any of them has.
+func (s *state) couldTake(room top, hosts []hostIx, u *unit) bool {
+	if room.tier < u.server {
+		return false
+	}
+	if len(u.vms) > 1 || (u.cpu <= 0 || u.cpu <= room.cpu) && (u.memory <= 0 || u.memory <= room.memory) {
+		return true
+	}
+	_, own := slices.BinarySearch(hosts, s.vms[u.vms[0]].host)
+	return own
 }
 
 func (x *search) wakeOne(u *unit, hosts []hostIx) bool {
