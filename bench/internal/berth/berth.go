@@ -63,8 +63,11 @@ func (x *placer) Place(unit int) ([]int, error) {
 // Close does nothing.
 func (x *placer) Close() {}
 
-// chunk is how many steps the search tries before it is asked whether all VMs have a host.
-const chunk = 200_000
+// The search tries so many steps before it is asked whether all VMs have a host.
+const (
+	stepsEach = 300 // for each VM and host
+	maxSteps  = 2_000_000
+)
 
 // Plan looks for a place for every VM of the fleet's first units at once, in any order: the search over the whole problem,
 // until all have one or stop says so. False: it found none.
@@ -91,7 +94,7 @@ func Plan(f *spec.Fleet, units int, stop func() bool) ([]int, bool, error) {
 		if all || stop() {
 			return at, all, nil
 		}
-		x.Run(chunk, stop)
+		x.Run(min(maxSteps, stepsEach*int64(len(p.VMs)+len(p.Hosts))), nil)
 	}
 }
 
