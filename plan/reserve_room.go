@@ -57,7 +57,7 @@ func (k *kinds) ofVM(v *vmAt) int32 {
 	for i := range v.vm.VNICs {
 		writePart(&b, v.vm.VNICs[i].Network)
 	}
-	key := vmKind{v.vm.Source, string(v.vm.Guest), v.vm.CPUBaseline, v.need.Server, v.need.Security, v.need.NICClass, b.String()}
+	key := vmKind{v.vm.Source, v.vm.Guest, v.vm.CPUBaseline, v.need.Server, v.need.Security, v.need.NICClass, b.String()}
 	n, ok := k.vms[key]
 	if !ok {
 		n = int32(len(k.vms)) // at most as many as VMs
@@ -76,7 +76,7 @@ func writePart(b *strings.Builder, s string) {
 func (k *kinds) ofHost(w *world, h *hostAt) int32 {
 	var b strings.Builder
 	for _, g := range h.host.Guests {
-		writePart(&b, string(g))
+		writePart(&b, g)
 	}
 	b.WriteByte('|')
 	for _, c := range h.host.CPUBaselines {
@@ -165,7 +165,7 @@ func (r *Reserve) packs(h int32, lost fleet.ModuleID, more []int32, v []QueueNee
 	if lost == "" && slices.ContainsFunc(v, host.hopeless) {
 		return false
 	}
-	needs := append(r.needs[:0], host.needs...)
+	needs := append(r.needs[:0], host.needs...) //nolint:gocritic // the scratch is kept below
 	insert := func(list []QueueNeed) {
 		for _, n := range list {
 			at, _ := slices.BinarySearchFunc(needs, n, QueueNeed.Before)

@@ -181,11 +181,11 @@ func (q *sequencer) unordered() []plan.Unordered {
 
 func (q *sequencer) hindrance(i vmIx, h hostIx, disks []poolIx) string {
 	host := q.hosts[h].snap.ID
-	switch c := ""; {
-	case q.stopped:
+	if q.stopped {
 		return "the budget ended before it was moved"
-	case q.vms[i].host != h:
-		if c = q.hostRefusal(q.single(i), h); c != "" {
+	}
+	if q.vms[i].host != h {
+		if c := q.hostRefusal(q.single(i), h); c != "" {
 			return fmt.Sprintf("no legal order of moves leads there: %s refuses it by %s, and no free place was found for a swap", host, c)
 		}
 	}

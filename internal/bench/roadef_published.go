@@ -65,7 +65,7 @@ func readTable(path string) ([]map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read published figures: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	rows, err := csv.NewReader(f).ReadAll()
 	if err != nil {
 		return nil, fmt.Errorf("read published figures: %s: %w", path, err)

@@ -207,12 +207,12 @@ func OpenRoadef(modelPath, assignmentPath string) (*Roadef, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer m.Close()
+	defer func() { _ = m.Close() }() // only read, as the other
 	a, err := openPlainOrGzip(assignmentPath)
 	if err != nil {
 		return nil, err
 	}
-	defer a.Close()
+	defer func() { _ = a.Close() }()
 	return ReadRoadef(m, a)
 }
 

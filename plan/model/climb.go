@@ -24,7 +24,7 @@ func (x prices) set(y prices) {
 // bring nothing. How they go decides how good the bound is, never whether it is one, so that floats may be used.
 func (l *lagrange) climb(rounds int, gap float64) (best int64, made int) {
 	best = l.round()
-	center := l.prices.clone()
+	center := l.clone()
 	s := newStep(l)
 	s.average(1)
 	idle, least := 0, gap*1e-9
@@ -56,7 +56,7 @@ type step struct {
 
 func newStep(l *lagrange) *step {
 	p := l.p
-	s := &step{l: l, slope: l.prices.clone(), way: l.prices.clone(), size: make([]float64, l.n)}
+	s := &step{l: l, slope: l.clone(), way: l.clone(), size: make([]float64, l.n)}
 	for r := range l.n {
 		room := float64(1)
 		for h := range p.Hosts {
