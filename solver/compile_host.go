@@ -9,6 +9,7 @@ import (
 )
 
 func (c *compiler) addHosts() {
+	odd := c.oddMemory()
 	c.p.Hosts = make([]model.Host, len(c.s.hosts))
 	for i := range c.s.hosts {
 		h := &c.s.hosts[i]
@@ -17,6 +18,9 @@ func (c *compiler) addHosts() {
 		m.Capacity = make([]int64, len(c.p.Resources))
 		m.Capacity[cpuResource], m.Capacity[memoryResource] = max(int64(offer.CPU), 0), max(offer.MiB, 0)
 		m.Soft = append([]int64(nil), m.Capacity...)
+		if c.loose {
+			m.Capacity[memoryResource] += odd // each VM's memory is rounded up: in bytes more may fit
+		}
 		if len(c.p.Resources) > shareResource {
 			m.Capacity[shareResource] = max(offer.Shares, 0)
 		}
@@ -41,6 +45,17 @@ func (c *compiler) addHosts() {
 			m.Pools = append(m.Pools, model.PoolIx(p))
 		}
 	}
+}
+
+// oddMemory counts the VMs whose memory is no whole number of MiB, and one for the host itself.
+func (c *compiler) oddMemory() int64 {
+	n := int64(1)
+	for i := range c.s.vms {
+		if c.s.vms[i].snap.Memory%fleet.MiB != 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // hostClass numbers the kinds of hosts: all that decides whether a VM may be on a host whatever else is there, and
