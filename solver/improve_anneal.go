@@ -10,7 +10,7 @@ import (
 const (
 	annealPerVM = 1_000
 	annealLeast = 2_000
-	annealMost  = 10_000_000
+	annealMost  = 20_000_000
 )
 
 // annealSteps is the budget of one run.

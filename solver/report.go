@@ -105,6 +105,10 @@ func (s *state) held() []plan.Held {
 	return out
 }
 
+// maxAsked bounds the hosts that are asked why they refuse a VM once Stop has spoken: all of them for each of the first
+// VMs, none for the others.
+const maxAsked = 10_000_000
+
 // unplaced lists the VMs that are still wrong, by name.
 func (x *search) unplaced() []plan.Unplaced {
 	why := map[vmIx]string{}
@@ -130,8 +134,14 @@ func (x *search) unplaced() []plan.Unplaced {
 	}
 	slices.Sort(vms)
 	out := make([]plan.Unplaced, 0, len(vms))
-	for _, i := range vms {
+	for n, i := range vms {
 		v := &x.vms[i]
+		if x.halted && n*len(x.hosts) > maxAsked {
+			out = append(out, plan.Unplaced{
+				VM: v.snap.ID, Level: v.need.Level, Reason: why[i] + "; the time was over before the hosts were asked", Refused: []plan.RefusedHost{},
+			})
+			continue
+		}
 		refused, lack := x.refusals(&x.units[v.unit], x.staying(i))
 		out = append(out, plan.Unplaced{VM: v.snap.ID, Level: v.need.Level, Reason: why[i] + "; " + x.verdict(refused) + lack, Refused: refused})
 	}

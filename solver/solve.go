@@ -80,6 +80,7 @@ type search struct {
 	stuck   map[unitIx]int
 	refused []shape // of units that found no place while room is made for one
 	stopped bool    // by MaxSteps or Stop
+	halted  bool    // by Stop
 	prices  plan.Prices
 }
 
@@ -104,7 +105,7 @@ func (x *search) run() {
 // over says whether the budget has ended.
 func (x *search) over() bool {
 	if !x.stopped && x.opts.Stop != nil && x.opts.Stop() {
-		x.stopped = true
+		x.stopped, x.halted = true, true
 	}
 	return x.stopped
 }
