@@ -39,6 +39,7 @@ func TestValidateFit(t *testing.T) {
 		`hosts[1] (host-b): chassis c1 is in rack "" of`:                                                       func(s *fleet.Snapshot) { s.Hosts[1].Rack = "" },
 		`hosts[2] (host-c): rack r1 is in site "s2", by host host-a in site "s1"`:                              func(s *fleet.Snapshot) { s.Hosts[2].Site = "s2" },
 		"hosts[0].nics[0].guarantee: 25001 of a speed of 25000":                                                func(s *fleet.Snapshot) { s.Hosts[0].NICs[0].Guarantee = 25_001 },
+		"hosts[0].nics[0].queues: 1073741825, expected 0 to 1073741824":                                        func(s *fleet.Snapshot) { s.Hosts[0].NICs[0].Queues = 1<<30 + 1 },
 		"hosts[0].nics[0].guarantee: -1":                                                                       func(s *fleet.Snapshot) { s.Hosts[0].NICs[0].Guarantee = -1 },
 		"hosts[0].nics[1].guarantee: 9223372036854775807":                                                      func(s *fleet.Snapshot) { s.Hosts[0].NICs[1].Guarantee = 1<<63 - 1 },
 		`hosts[0].nics[0].module: module "io-9" does not bring NIC "eth0" to host-a`:                           func(s *fleet.Snapshot) { s.Hosts[0].NICs[0].Module = "io-9" },

@@ -106,6 +106,9 @@ func validateNICs(nics []NIC) error {
 			return fmt.Errorf(".nics[%d]: class %d, queues %d, speed %d, expected class 0 to 3 and no negative amount",
 				j, n.Class, n.Queues, n.Speed)
 		}
+		if n.Queues > maxQueues {
+			return fmt.Errorf(".nics[%d].queues: %d, expected 0 to %d", j, n.Queues, maxQueues)
+		}
 		if n.Guarantee < 0 || n.Guarantee > maxNICRate || n.Speed > 0 && n.Guarantee > n.Speed {
 			return fmt.Errorf(".nics[%d].guarantee: %d of a speed of %d, expected 0 to the speed", j, n.Guarantee, n.Speed)
 		}

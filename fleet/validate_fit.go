@@ -6,10 +6,11 @@ import (
 	"slices"
 )
 
-// Bounds of what a pool and a NIC can promise, far above any hardware, so that sums do not overflow.
+// Bounds of what a pool and a NIC can promise and have, far above any hardware, so that sums do not overflow.
 const (
 	maxRate    = 1 << 40 // operations, MB a second
 	maxNICRate = 1 << 30 // Mb a second
+	maxQueues  = 1 << 30 // of one NIC
 )
 
 // validateFit checks what a host offers: its NICs, processor baselines, guest types and patch states.

@@ -248,3 +248,13 @@ func TestCheckRefusesUnfitProblems(t *testing.T) {
 		})
 	}
 }
+
+// TestPoolsOfEveryBound: a pool that claims to have all that can be counted has not less for what leaves it.
+func TestPoolsOfEveryBound(t *testing.T) {
+	t.Parallel()
+	p := site()
+	nas := p.Snapshot.Pool("nas")
+	nas.Capacity, nas.Free = math.MaxInt64, math.MaxInt64
+	away, back := move(p, "vm-db", "gold-1", "gold-1/nvme"), move(p, "vm-log", "gold-2", "nas")
+	expect(t, "", plan.Check(p, seal(t, p, away, back)))
+}

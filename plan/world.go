@@ -182,7 +182,7 @@ func (w *world) move(v *vmAt, to fleet.Placement) {
 		from, pool, d := v.at.Disks[i].Pool, to.Disks[i].Pool, &v.vm.Disks[i]
 		if from != pool {
 			w.free[pool] -= d.Used
-			w.free[from] = min(w.free[from]+Freed(d, v.flat[i]), w.p.Snapshot.Pool(from).Capacity)
+			w.free[from] = refund(w.free[from], Freed(d, v.flat[i]), w.p.Snapshot.Pool(from).Capacity)
 			v.flat[i] = true
 			w.release(from, v.need.Disks[i])
 			w.reserve(pool, v.need.Disks[i])
@@ -190,6 +190,14 @@ func (w *world) move(v *vmAt, to fleet.Placement) {
 	}
 	v.at = to.Clone()
 	v.moved++
+}
+
+// refund is what is free in a pool of the capacity when back has left it: no more than the capacity, also where the sum would not fit.
+func refund(free, back, capacity fleet.Bytes) fleet.Bytes {
+	if free > capacity-back {
+		return capacity
+	}
+	return free + back
 }
 
 // class is the NIC's class by the rules, or else as detected.
