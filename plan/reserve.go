@@ -29,6 +29,7 @@ type Reserve struct {
 	probe  bool // one failure that breaks is enough to know, and it is taken back
 	kinds  kinds
 	needs  []QueueNeed // for packs
+	spare  []int       // indexes of VMs that quit
 	failed []int32     // cases that broke since the last Mark
 	waived []int32     // cases that are not survived since the last Mark because a VM can be helped that could not before
 }

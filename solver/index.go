@@ -33,7 +33,7 @@ type bucket struct {
 	shared   []poolIx    // pools that several hosts reach, and all hosts of the bucket do
 	local    policy.Rank // highest tier of a pool that one host of the bucket has for itself
 	hosts    []hostIx
-	top      int         // of its source's tops
+	top      int        // of its source's tops
 	tree     []treeNode // 1-based heap order; leaves from len/2
 }
 

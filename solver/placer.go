@@ -62,6 +62,8 @@ type Placer struct {
 	groups map[string]*share         // spread groups
 	homes  map[string]map[hostIx]int // affinity groups: their VMs by host
 	host   []plan.Load
+	keep   *plan.Reserve // nil: no failure is to be survived
+	spared bool          // the last search found hosts that only the reserve refuses
 }
 
 // guest is a VM that has a place.
@@ -69,6 +71,7 @@ type guest struct {
 	vm   fleet.VM
 	need policy.Requirement
 	ix   int
+	kept int    // its index in the reserve
 	kind string // "" where the class is one of the fleet that the placer was opened with
 }
 
@@ -97,7 +100,7 @@ func NewPlacer(p *policy.Problem, o PlacerOptions) (*Placer, error) {
 	start := c.p.Start()
 	for i := range c.p.VMs {
 		v := &s.vms[i]
-		g := &guest{vm: *v.snap, need: v.need, ix: i}
+		g := &guest{vm: *v.snap, need: v.need, ix: i, kept: i}
 		m := &c.p.VMs[i]
 		m.Fixed = v.hold != ""
 		m.Initial = model.None
@@ -112,6 +115,11 @@ func NewPlacer(p *policy.Problem, o PlacerOptions) (*Placer, error) {
 	}
 	if x.at, err = online.New(c.p, start, online.Options{Candidates: o.Candidates, Score: online.WorstFit}); err != nil {
 		return nil, fmt.Errorf("open fleet: %w", err)
+	}
+	if x.keep = s.reserve; x.keep == nil {
+		if x.keep, err = plan.NewLiveReserve(p); err != nil {
+			return nil, fmt.Errorf("open fleet: %w", err)
+		}
 	}
 	s.vms = append(s.vms, vmState{}) // the one that is being placed
 	s.alone = append(s.alone, nil)
@@ -200,7 +208,10 @@ func (x *Placer) Place(vm fleet.VM, need policy.Requirement) (Placed, error) {
 			return out, nil
 		}
 	}
-	refused := x.refused(g, &m)
+	refused := plan.ConstraintReserve
+	if !x.spared {
+		refused = x.refused(g, &m)
+	}
 	x.release(g)
 	return Placed{Refused: refused}, nil
 }
@@ -307,8 +318,40 @@ func (x *Placer) release(g *guest) {
 	x.part(&g.need)
 }
 
-// find asks the placer, affinity taken care of: a group stays on the hosts where it is.
+// maxSparing bounds the places of one VM that are given up because they would break a failure that is survived.
+const maxSparing = 8
+
+// find asks for the cheapest place that breaks no failure which is survived. The reserve counts the VM there from then on.
 func (x *Placer) find(g *guest, m model.VM) (online.Decision, bool) {
+	x.spared = false
+	if x.keep == nil {
+		return x.cheapest(g, m, nil)
+	}
+	g.kept = x.keep.Join(&g.vm, g.need)
+	var spared []model.HostIx
+	for len(spared) < maxSparing {
+		d, ok := x.cheapest(g, m, spared)
+		if !ok {
+			break
+		}
+		if x.keep.Admit(g.kept, int(d.Host), x.placementAt(g, d.Host, d.Pools)) {
+			return d, true
+		}
+		x.spared = true
+		spared = append(spared, d.Host)
+	}
+	x.keep.Quit(g.kept)
+	return online.Decision{}, false
+}
+
+// cheapest asks the placer for a place elsewhere than on the hosts but, affinity taken care of: a group stays on the hosts where it is.
+func (x *Placer) cheapest(g *guest, m model.VM, but []model.HostIx) (online.Decision, bool) {
+	if len(but) > 0 {
+		home := x.homes[g.need.AffinityGroup]
+		return x.at.PlaceOn(func(h model.HostIx) bool {
+			return !slices.Contains(but, h) && (g.need.AffinityGroup == "" || len(home) == 0 || home[hostIx(h)] > 0)
+		}, m)
+	}
 	if allow := x.homes[g.need.AffinityGroup]; g.need.AffinityGroup != "" && len(allow) > 0 {
 		return x.at.PlaceOn(func(h model.HostIx) bool { return allow[hostIx(h)] > 0 }, m)
 	}
@@ -324,9 +367,13 @@ func (x *Placer) settle(g *guest, m model.VM, d online.Decision) fleet.Placement
 
 func (x *Placer) placement(g *guest) fleet.Placement {
 	a := x.at.Assignment()
-	p := fleet.Placement{Host: x.c.s.hosts[a.Host[g.ix]].snap.ID, Disks: make([]fleet.DiskPlace, len(g.vm.Disks))}
+	return x.placementAt(g, a.Host[g.ix], a.Pool[g.ix])
+}
+
+func (x *Placer) placementAt(g *guest, h model.HostIx, pools []model.PoolIx) fleet.Placement {
+	p := fleet.Placement{Host: x.c.s.hosts[h].snap.ID, Disks: make([]fleet.DiskPlace, len(g.vm.Disks))}
 	for j := range g.vm.Disks {
-		p.Disks[j] = fleet.DiskPlace{Disk: g.vm.Disks[j].ID, Pool: x.c.s.pools[a.Pool[g.ix][j]].snap.ID}
+		p.Disks[j] = fleet.DiskPlace{Disk: g.vm.Disks[j].ID, Pool: x.c.s.pools[pools[j]].snap.ID}
 	}
 	return p
 }
@@ -350,6 +397,9 @@ func (x *Placer) enter(g *guest, h hostIx) {
 func (x *Placer) leave(g *guest) {
 	h := hostIx(x.at.Assignment().Host[g.ix])
 	delete(x.vms, g.vm.ID)
+	if x.keep != nil {
+		x.keep.Quit(g.kept)
+	}
 	x.by[g.ix] = nil
 	x.host[h].Add(x.c.prices.Of(&g.vm), -1)
 	if home := x.homes[g.need.AffinityGroup]; home != nil {

@@ -17,6 +17,13 @@ func (x *Placer) preempt(g *guest, m model.VM) (Placed, bool) {
 	if !ok || e == nil {
 		return Placed{}, false
 	}
+	if x.keep != nil { // with those that give way still there: what is survived then is survived without them too
+		g.kept = x.keep.Join(&g.vm, g.need)
+		if !x.keep.Admit(g.kept, int(e.Decision.Host), x.placementAt(g, e.Decision.Host, e.Decision.Pools)) {
+			x.keep.Quit(g.kept)
+			return Placed{}, false
+		}
+	}
 	out := make([]*guest, 0, len(e.VMs))
 	vms := make([]model.VM, 0, len(e.VMs))
 	for _, i := range e.VMs {
