@@ -5,9 +5,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/plan"
-	"github.com/berth-project/berth/policy"
 	"github.com/berth-project/berth/solver"
 )
 
@@ -44,34 +42,5 @@ func TestBoundsHoldForOtherPlans(t *testing.T) {
 	})
 	if compared < 50 {
 		t.Errorf("only %d plans compared: nothing is tested", compared)
-	}
-}
-
-// TestBoundCountsMemoryInBytes evacuates two VMs to a host that has just room for them in bytes, but not in whole MiB of each.
-func TestBoundCountsMemoryInBytes(t *testing.T) {
-	t.Parallel()
-	p := emptyProblem()
-	p.Weights = policy.Weights{HostOn: 100, MoveVM: 1}
-	memory := 4*fleet.GiB + fleet.MiB
-	for _, id := range []fleet.HostID{"host-a", "host-b", "host-c"} {
-		p.Snapshot.Hosts = append(p.Snapshot.Hosts, fleet.Host{
-			ID: id, Source: "kvm", Hypervisor: fleet.KVM, CPU: fleet.CPUs(8), Memory: memory, Maintenance: id == "host-a",
-		})
-		p.Hosts[id] = policy.HostFacts{CPU: fleet.CPUs(8), Memory: memory}
-	}
-	p.Hosts["host-b"] = policy.HostFacts{CPU: fleet.CPUs(8), Memory: memory, Tier: 1}
-	for _, id := range []fleet.VMID{"vm-db", "vm-web"} {
-		p.Snapshot.VMs = append(p.Snapshot.VMs, fleet.VM{
-			ID: id, Source: "kvm", Host: "host-a", Power: fleet.Running, CPU: fleet.CPUs(1), Memory: 2*fleet.GiB + fleet.MiB/2,
-		})
-		p.VMs[id] = policy.Requirement{Level: "gold", Server: 1}
-	}
-	p.Snapshot.Sort()
-	pl := mustSolve(t, p)
-	if len(pl.Steps) != 2 || pl.Summary.Cost() != 102 {
-		t.Fatalf("%d steps, cost %d, expected 2 and 102:\n%s", len(pl.Steps), pl.Summary.Cost(), planText(pl))
-	}
-	for _, v := range plan.Check(p, pl) {
-		t.Error(v)
 	}
 }
