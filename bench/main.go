@@ -60,7 +60,7 @@ func run(args []string, out, notes io.Writer) error {
 	if err != nil {
 		return err
 	}
-	s.o.Say = func(format string, args ...any) { fmt.Fprintf(notes, format+"\n", args...) }
+	s.o.Say = func(format string, args ...any) { put(notes, format+"\n", args...) }
 	r := &report{Go: runtime.Version(), CPUs: runtime.NumCPU(), Seed: s.o.Seed, Full: s.o.Full, Settings: strings.Join(args, " ")}
 	kinds := append(append(berth.Kinds(), kube.Kinds()...), nomad.Kinds()...)
 	hail, missing := ganeti.Kinds()
@@ -144,12 +144,12 @@ func named(kinds []peer.Kind, part string) []peer.Kind {
 func (r *report) print(out io.Writer) error {
 	b := &bytes.Buffer{}
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "%s, %d CPUs, seed %d\n", r.Go, r.CPUs, r.Seed)
+	put(w, "%s, %d CPUs, seed %d\n", r.Go, r.CPUs, r.Seed)
 	for _, x := range r.LeftOut {
-		fmt.Fprintf(w, "left out: %s\n", x)
+		put(w, "left out: %s\n", x)
 	}
 	if len(r.Fill) > 0 {
-		fmt.Fprintln(w, "\nDensity: a fleet filled from empty, VMs in one order for all; time out is marked *\nnodes\tscheduler\toffered\tbefore first refusal\tCPU\tmemory\tplaced\tCPU\tmemory\ton better tier\tviolations\tVMs/s\t")
+		put(w, "\nDensity: a fleet filled from empty, VMs in one order for all; time out is marked *\nnodes\tscheduler\toffered\tbefore first refusal\tCPU\tmemory\tplaced\tCPU\tmemory\ton better tier\tviolations\tVMs/s\t\n")
 	}
 	for i := range r.Fill {
 		x := &r.Fill[i]
@@ -157,22 +157,22 @@ func (r *report) print(out io.Writer) error {
 		if x.First >= 0 {
 			first, c, m = strconv.Itoa(x.First), percent(x.FirstCPU), percent(x.FirstMem)
 		}
-		fmt.Fprintf(w, "%d\t%s%s\t%d\t%s\t%s\t%s\t%d\t%s\t%s\t%d\t%d %s\t%.0f\t\n", x.Nodes, x.Scheduler, star(x.TimedOut), x.Offered, first, c, m, x.Placed,
+		put(w, "%d\t%s%s\t%d\t%s\t%s\t%s\t%d\t%s\t%s\t%d\t%d %s\t%.0f\t\n", x.Nodes, x.Scheduler, star(x.TimedOut), x.Offered, first, c, m, x.Placed,
 			percent(x.CPU), percent(x.Memory), x.Waste, x.Broken, x.BrokenBy, x.PerSecond)
 	}
 	if len(r.Speed) > 0 {
-		fmt.Fprintln(w, "\nDecisions on a fleet in use\nnodes\tscheduler\trunning\tdecisions\trefused\tVMs/s\tp50 us\tp99 us\tviolations\t")
+		put(w, "\nDecisions on a fleet in use\nnodes\tscheduler\trunning\tdecisions\trefused\tVMs/s\tp50 us\tp99 us\tviolations\t\n")
 	}
 	for i := range r.Speed {
 		x := &r.Speed[i]
-		fmt.Fprintf(w, "%d\t%s\t%d\t%d\t%d\t%.0f\t%.1f\t%.1f\t%d\t\n", x.Nodes, x.Scheduler, x.Running, x.Decisions, x.Refused, x.PerSecond, x.P50, x.P99, x.Broken)
+		put(w, "%d\t%s\t%d\t%d\t%d\t%.0f\t%.1f\t%.1f\t%d\t\n", x.Nodes, x.Scheduler, x.Running, x.Decisions, x.Refused, x.PerSecond, x.P50, x.P99, x.Broken)
 	}
 	if len(r.Balance) > 0 {
-		fmt.Fprintln(w, "\nBalance: Ganeti's score, computed by hbal for all; time out is marked *\nnodes\tinstances\tdisks\tbalancer\tbefore\tafter\tmoves\tdisk copies\tnot N+1\tCPU s\twall s\ttimes faster (CPU)\t")
+		put(w, "\nBalance: Ganeti's score, computed by hbal for all; time out is marked *\nnodes\tinstances\tdisks\tbalancer\tbefore\tafter\tmoves\tdisk copies\tnot N+1\tCPU s\twall s\ttimes faster (CPU)\t\n")
 	}
 	for i := range r.Balance {
 		x := &r.Balance[i]
-		fmt.Fprintf(w, "%d\t%d\t%s\t%s%s\t%.4f\t%.4f\t%d\t%d\t%d\t%.4f\t%.4f\t%.0f\t\n", x.Nodes, x.Instances, x.Template, x.Balancer, star(x.TimedOut), x.Before, x.After,
+		put(w, "%d\t%d\t%s\t%s%s\t%.4f\t%.4f\t%d\t%d\t%d\t%.4f\t%.4f\t%.0f\t\n", x.Nodes, x.Instances, x.Template, x.Balancer, star(x.TimedOut), x.Before, x.After,
 			x.Moves, x.Copies, x.Unsafe, x.CPU, x.Wall, x.Faster)
 	}
 	if err := w.Flush(); err != nil {
@@ -190,3 +190,6 @@ func star(late bool) string {
 }
 
 func percent(x float64) string { return fmt.Sprintf("%.1f%%", 100*x) }
+
+// put prints to a buffer, or a note that nobody misses.
+func put(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
