@@ -3,6 +3,8 @@ package solver
 import (
 	"cmp"
 	"slices"
+
+	"github.com/berth-project/berth/policy"
 )
 
 // repair places what is wrong, priority first, until nothing more can be. It says whether it moved anything.
@@ -25,6 +27,7 @@ func (x *search) repair() bool {
 const maxWaiting = 256
 
 func (x *search) repairUnits() {
+	clear(x.futile)
 	var waiting []unitIx // had no place, highest priority first
 	for _, ui := range x.pending() {
 		if x.over() {
@@ -50,11 +53,36 @@ func (x *search) mend(ui unitIx) bool {
 	if p, ok := x.find(u, anywhere, x.opts.Seed); ok {
 		return x.commit(u, p, x.whyWrong)
 	}
-	if x.mendLax(u, anywhere, x.whyWrong) || x.makeRoom(u, none, x.whyWrong) {
+	if x.mendLax(u, anywhere, x.whyWrong) {
 		return true
+	}
+	if k := x.likeness(u); x.futile[k] < maxFutile {
+		if x.makeRoom(u, none, x.whyWrong) {
+			delete(x.futile, k)
+			return true
+		}
+		x.futile[k]++
 	}
 	x.failed[ui] = x.version
 	return false
+}
+
+// maxFutile bounds how many units that are alike in need are looked for room for in vain, one after another in one round: of a fleet that
+// is too small for thousands the rest is believed to fare no better.
+const maxFutile = 64
+
+// likeness is what units have in common for which room is made alike: the amounts of their disks aside.
+func (x *search) likeness(u *unit) likeness {
+	s := x.shape(u)
+	s.used, s.io = 0, ioUse{}
+	return likeness{s, u.source, u.priority, u.anchor}
+}
+
+type likeness struct {
+	shape    shape
+	source   int32
+	priority policy.Priority
+	anchor   hostIx
 }
 
 // wake offers the hosts that the moves since mark left, or whose pools they left, to the units that wait.
@@ -63,46 +91,38 @@ func (x *search) wake(waiting []unitIx, mark int) []unitIx {
 		return waiting
 	}
 	hosts := x.freed(mark)
-	room := x.roomOn(hosts)
+	tops := x.topsOf(hosts)
 	out := waiting[:0]
 	for n, ui := range waiting {
-		if n >= maxWaiting || !x.couldTake(room, hosts, &x.units[ui]) || !x.wakeOne(&x.units[ui], hosts) {
+		if n >= maxWaiting || !x.wakeOne(&x.units[ui], hosts, tops) {
 			out = append(out, ui)
 		} else {
-			room = x.roomOn(hosts)
+			tops = x.topsOf(hosts)
 		}
 	}
 	return out
 }
 
-// roomOn is the most that any of the hosts has.
-func (s *state) roomOn(hosts []hostIx) top {
-	out := top{cpu: -maxTotal, memory: -maxTotal, tier: -1}
+// topsOf is what each of the hosts has.
+func (x *search) topsOf(hosts []hostIx) []top {
+	out := x.tops[:0]
 	for _, h := range hosts {
-		host := &s.hosts[h]
-		out = top{max(out.cpu, host.freeCPU()), max(out.memory, host.freeMemory()), max(out.tier, host.facts.Tier)}
+		host := &x.hosts[h]
+		out = append(out, top{host.freeCPU(), host.freeMemory(), host.facts.Tier})
 	}
+	x.tops = out
 	return out
 }
 
-// couldTake says whether a look at the hosts is worth it for u, by the most that any of them has.
-func (s *state) couldTake(room top, hosts []hostIx, u *unit) bool {
-	if room.tier < u.server {
-		return false
-	}
-	if len(u.vms) > 1 || (u.cpu <= 0 || u.cpu <= room.cpu) && (u.memory <= 0 || u.memory <= room.memory) {
-		return true
-	}
-	_, own := slices.BinarySearch(hosts, s.vms[u.vms[0]].host)
-	return own
-}
-
-func (x *search) wakeOne(u *unit, hosts []hostIx) bool {
+// wakeOne places u on the best of the hosts. Most are passed over by what they have, without another look at them.
+func (x *search) wakeOne(u *unit, hosts []hostIx, tops []top) bool {
 	var best place
 	found := false
-	alone := len(u.vms) == 1
-	for _, h := range hosts {
-		if alone && x.tooFull(u, h) {
+	own := x.vms[u.vms[0]].host
+	for n, h := range hosts {
+		t := &tops[n]
+		full := u.cpu > 0 && u.cpu > t.cpu || u.memory > 0 && u.memory > t.memory
+		if t.tier < u.server || full && h != own && len(u.vms) == 1 {
 			continue
 		}
 		if p, refused := x.fit(u, h, anywhere); refused == "" && (!found || x.better(p, best, x.opts.Seed)) {
@@ -110,12 +130,6 @@ func (x *search) wakeOne(u *unit, hosts []hostIx) bool {
 		}
 	}
 	return found && x.commit(u, best, x.whyWrong)
-}
-
-// tooFull says whether h has not enough CPU or memory for the one VM of u: most hosts are refused so, at little cost.
-func (s *state) tooFull(u *unit, h hostIx) bool {
-	host := &s.hosts[h]
-	return (u.cpu > 0 && u.cpu > host.freeCPU() || u.memory > 0 && u.memory > host.freeMemory()) && s.vms[u.vms[0]].host != h
 }
 
 // maxFreed bounds the hosts that wake looks at; later rounds look at all.

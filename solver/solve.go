@@ -48,6 +48,7 @@ func Solve(p *policy.Problem, opts Options) (*plan.Plan, error) {
 		Steps: s.steps(), Unplaced: x.unplaced(), Held: s.held(), Unordered: unordered,
 	}
 	out.Summary.Bound = floor.below(s)
+	out.Summary.Reserve.Untried = s.restored.untried
 	s.nearest(out.Unplaced, opts.Rules)
 	if out.Summary, err = summarize(p, out); err != nil {
 		return nil, fmt.Errorf("solve problem: %w", err)
@@ -78,9 +79,11 @@ type search struct {
 	version int
 	failed  map[unitIx]int
 	stuck   map[unitIx]int
-	refused []shape // of units that found no place while room is made for one
-	stopped bool    // by MaxSteps or Stop
-	halted  bool    // by Stop
+	futile  map[likeness]int // units for which no room was found in this round, since it was found for one that is alike
+	refused []shape          // of units that found no place while room is made for one
+	tops    []top            // scratch of wake
+	stopped bool             // by MaxSteps or Stop
+	halted  bool             // by Stop
 	prices  plan.Prices
 }
 
@@ -88,7 +91,7 @@ func newSearch(s *state, opts Options) *search {
 	if opts.MaxSteps <= 0 || opts.MaxSteps > plan.MaxSteps {
 		opts.MaxSteps = plan.MaxSteps
 	}
-	return &search{state: s, opts: opts, version: 1, failed: map[unitIx]int{}, stuck: map[unitIx]int{}, prices: plan.NewPrices(s.p)}
+	return &search{state: s, opts: opts, version: 1, failed: map[unitIx]int{}, stuck: map[unitIx]int{}, futile: map[likeness]int{}, prices: plan.NewPrices(s.p)}
 }
 
 func (x *search) run() {
