@@ -154,6 +154,8 @@ type ReserveSummary struct {
 	// Unprotected VMs, after the plan, have no host to go to in some failure however empty the others are: a disk is on a
 	// local pool, say.
 	Unprotected int `json:"unprotected"`
+	// Untried failures are not survived, and the search for moves that mend that was cut short before them: its work is bounded.
+	Untried int `json:"untried,omitempty"`
 }
 
 // Failure is one case of what the policy's reserve names.
@@ -276,11 +278,11 @@ func (c *checker) lostBy(m *fleet.IOModule, to fleet.HostID, n int) []int {
 	return nil
 }
 
-// Unsurvived lists up to limit failures that are not survived in the present state, by their number.
-func (r *Reserve) Unsurvived(limit int) []int {
+// Unsurvived lists the failures that were not survived when they were looked at last, by their number.
+func (r *Reserve) Unsurvived() []int {
 	var out []int
 	for k := range r.cases {
-		if len(out) < limit && !r.cases[k].survived && !r.Recheck(k) {
+		if !r.cases[k].survived {
 			out = append(out, k)
 		}
 	}

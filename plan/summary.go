@@ -55,6 +55,7 @@ func Summarize(problem *policy.Problem, p *Plan) (Summary, error) {
 	if Protects(problem) {
 		// A module that was attached nowhere is a failure more once it is.
 		s.Reserve.Failures, s.Reserve.SurvivedAfter, s.Reserve.Unprotected = w.reserveCount()
+		s.Reserve.Untried = min(max(p.Summary.Reserve.Untried, 0), s.Reserve.Failures-s.Reserve.SurvivedAfter) // known to the solver alone
 	}
 	s.CostAfter = s.After.Total()
 	s.Bound = p.Summary.Bound

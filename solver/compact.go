@@ -10,12 +10,16 @@ import (
 const (
 	maxCompact = 256
 	maxAgain   = 400_000
+	maxKept    = 40_000 // the same where each is held against a reserve
 )
 
 // compact joins the moves of a VM that moved more than once into one where every state in between stays
 // legal, and drops those that lead nowhere. The state at the end stays the same.
 func (s *state) compact() {
 	tried, again := 0, maxAgain
+	if s.reserve != nil {
+		again = maxKept
+	}
 	for i := range s.vms {
 		for s.vms[i].moves > 1 && tried < maxCompact {
 			tried++

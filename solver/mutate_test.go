@@ -170,7 +170,7 @@ func TestCheckRefusesEveryChange(t *testing.T) {
 
 // believed are what Check takes the plan's word for: a better bound, why a VM has no place, and where it would be better off are known to
 // the solver alone.
-var believed = []string{".Summary.Bound", ".Summary.GapPercent", ".Unplaced[].Reason", ".Unplaced[].Refused", ".Unplaced[].Refused[]", ".Unplaced[].Nearest", ".Unordered[].Reason"}
+var believed = []string{".Summary.Bound", ".Summary.GapPercent", ".Unplaced[].Reason", ".Unplaced[].Refused", ".Unplaced[].Refused[]", ".Unplaced[].Nearest", ".Unordered[].Reason", ".Summary.Reserve.Untried"}
 
 // TestCheckRefusesEveryChangeOfTheLists changes one value beside the steps of a legal plan.
 func TestCheckRefusesEveryChangeOfTheLists(t *testing.T) {

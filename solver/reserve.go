@@ -44,7 +44,7 @@ func (s *state) spoils(u *unit, h hostIx) bool {
 }
 
 // maxSpoilt bounds the hosts that one search finds to be spared for the reserve before it takes the rest for spared too.
-const maxSpoilt = 24
+const maxSpoilt = 8
 
 // bounded starts a search that looks at no more than maxSpoilt of them; the result ends it.
 func (s *state) bounded() func() {
@@ -78,26 +78,45 @@ func (x *search) moveOneLax(list []unitIx, why func(vmIx, place) string) bool {
 	return false
 }
 
-// Bounds of restore, each time it is called: failures looked at, and for each the hosts and the units tried.
+// Bounds of restore: for each failure the hosts tried, and the units on each of them, and how often it is tried; and the searches for
+// places in one run of Solve, so that a large fleet is restored as far as the work lasts. What it did not last for is counted.
 const (
-	maxRestore      = 64
 	maxRestoreHosts = 4
 	maxRestoreUnits = 4
-	// Packing NICs makes a look at one failure dear, so that larger fleets are not restored: what survives is kept there all the same.
-	maxRestoreFleet = 128
+	maxRestoreTries = 8
+	maxRestoreWork  = 4096
 )
+
+// restoring is what restore has done so far.
+type restoring struct {
+	tries   map[int]int // by failure
+	work    int         // searches for a place
+	untried int         // failures that the work did not last for, the last time
+}
 
 // restore mends failures that are not survived: it moves VMs that are not protected off hosts that protected ones could go to, best
 // onto those that the failure takes anyway. It says whether it moved any.
 func (x *search) restore() bool {
-	if x.reserve == nil || len(x.hosts) > maxRestoreFleet {
+	if x.reserve == nil {
 		return false
 	}
+	r := &x.restored
+	if r.tries == nil {
+		r.tries = map[int]int{}
+	}
 	start := x.version
-	for _, k := range x.reserve.Unsurvived(maxRestore) {
-		if x.over() {
-			break
+	r.untried = 0
+	for _, k := range x.reserve.Unsurvived() {
+		if x.over() || r.work >= maxRestoreWork {
+			if r.tries[k] == 0 {
+				r.untried++
+			}
+			continue
 		}
+		if r.tries[k] >= maxRestoreTries || x.reserve.Recheck(k) {
+			continue
+		}
+		r.tries[k]++
 		if list := x.reserve.Unsaved(k); len(list) > 0 {
 			x.restoreFor(k, vmIx(list[0])) // an index of VMs; the largest, without which the others do not help
 		}
@@ -114,6 +133,7 @@ func (x *search) restoreFor(k int, i vmIx) bool {
 		for _, ui := range list[:min(len(list), maxRestoreUnits)] {
 			q := anywhere
 			q.host = hostIx(h) // an index of hosts
+			x.restored.work++
 			p, ok := x.find(&x.units[ui], q, x.opts.Seed)
 			if !ok || !x.commit(&x.units[ui], p, func(vmIx, place) string { return x.whyRestore(k, i) }) {
 				continue

@@ -52,6 +52,8 @@ type state struct {
 	reserve *plan.Reserve    // nil: nothing is protected
 	lax     bool             // the reserve is no bar now
 	spoilt  int              // hosts that the present search found to be spared for the reserve; -1 outside of one
+
+	restored restoring
 }
 
 type hostState struct {
