@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/policy"
@@ -67,18 +68,19 @@ func Summarize(problem *policy.Problem, p *Plan) (Summary, error) {
 func (w *world) cost() Cost {
 	var c Cost
 	m := NewPrices(w.p)
-	loads := make(map[fleet.HostID]Load, len(w.hosts))
+	for _, h := range w.hosts {
+		h.load = Load{}
+	}
 	for _, v := range w.vms { // sums, so that the order does not matter
-		tier, pool := wasteAt(w.p, v.vm, v.at)
-		c.TierWaste += tier
-		c.PoolWaste += pool
-		l := loads[v.at.Host]
-		l.Add(m.Of(v.vm), 1)
-		loads[v.at.Host] = l
+		c.TierWaste += TierCost(w.p.Weights, v.home.facts.Tier, v.need.Server, v.vm.CPU)
+		for i, d := range v.at.Disks {
+			c.PoolWaste += PoolCost(w.p.Weights, w.p.Pools[d.Pool].Tier, v.need.Disks[i].Tier, v.vm.Disks[i].Used)
+		}
+		v.home.load.Add(m.Of(v.vm), 1)
 	}
 	var overload, stranded, energy int64
-	for id, h := range w.hosts {
-		o, s, e := m.HostParts(h.facts, loads[id])
+	for _, h := range w.hosts {
+		o, s, e := m.HostParts(h.facts, h.load)
 		overload, stranded, energy = overload+o, stranded+s, energy+e
 	}
 	c.Overload, c.Stranded, c.Energy = m.Points(overload), m.Points(stranded), m.Points(energy)
@@ -88,12 +90,6 @@ func (w *world) cost() Cost {
 // broken counts the VMs with a broken hard constraint: all VMs on a host with too little CPU, memory or
 // queues count, those with a promise of a pool that has promised too much, and both sides of a conflict.
 func (w *world) broken() int {
-	full := make(map[fleet.HostID]bool)
-	for id, h := range w.hosts {
-		if h.cpu > h.facts.CPU || h.memory > h.facts.Memory {
-			full[id] = true
-		}
-	}
 	bad := make(map[fleet.VMID]bool)
 	for _, h := range w.hosts {
 		if !h.packs() {
@@ -111,7 +107,7 @@ func (w *world) broken() int {
 	}
 	w.brokenSpread(bad)
 	for id, v := range w.vms {
-		if full[v.at.Host] || w.brokenAlone(v) || w.starved(v) {
+		if h := v.home; h.cpu > h.facts.CPU || h.memory > h.facts.Memory || w.brokenAlone(v) || w.starved(v) {
 			bad[id] = true
 		}
 	}
@@ -122,17 +118,20 @@ func (w *world) broken() int {
 func (w *world) brokenSpread(bad map[fleet.VMID]bool) {
 	for _, members := range w.spread {
 		for _, k := range policy.Domains() {
+			if !slices.ContainsFunc(members, func(id fleet.VMID) bool { return w.vms[id].need.SpreadDomain == k }) {
+				continue
+			}
 			all, asking := map[string]int{}, map[string]int{}
 			for _, id := range members {
 				v := w.vms[id]
-				d := DomainOf(k, w.hosts[v.at.Host].host)
+				d := DomainOf(k, v.home.host)
 				all[d]++
 				if v.need.SpreadDomain == k {
 					asking[d]++
 				}
 			}
 			for _, id := range members {
-				if d := DomainOf(k, w.hosts[w.vms[id].at.Host].host); all[d] > 1 && asking[d] > 0 {
+				if d := DomainOf(k, w.vms[id].home.host); all[d] > 1 && asking[d] > 0 {
 					bad[id] = true
 				}
 			}
@@ -154,7 +153,7 @@ func (w *world) starved(v *vmAt) bool {
 // brokenAlone says whether v's place is wrong whatever else is on its host. Of a host that could not be seen
 // nothing is known, and nothing counts as broken.
 func (w *world) brokenAlone(v *vmAt) bool {
-	if w.hosts[v.at.Host].host.Unreachable {
+	if v.home.host.Unreachable {
 		return false
 	}
 	if w.hostRefusal(v, v.at.Host).constraint != "" {

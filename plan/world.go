@@ -29,6 +29,7 @@ type ioUse struct {
 }
 
 type hostAt struct {
+	load   Load        // scratch of cost
 	host   *fleet.Host // its NICs and pools as the modules attached now make them
 	facts  policy.HostFacts
 	cpu    fleet.MilliCPU
@@ -38,6 +39,7 @@ type hostAt struct {
 }
 
 type vmAt struct {
+	home  *hostAt // of at
 	vm    *fleet.VM
 	need  policy.Requirement
 	nics  []QueueNeed
@@ -133,6 +135,7 @@ func (w *world) addVMs() error {
 
 func (w *world) enter(v *vmAt, host fleet.HostID) {
 	h := w.hosts[host]
+	v.home = h
 	h.cpu += v.vm.CPU
 	h.memory += v.vm.Memory
 	h.vms[v.vm.ID] = true
