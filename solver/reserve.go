@@ -84,7 +84,7 @@ const (
 	maxRestoreHosts = 4
 	maxRestoreUnits = 4
 	maxRestoreTries = 8
-	maxRestoreWork  = 4096
+	maxRestoreWork  = 512
 )
 
 // restoring is what restore has done so far.
