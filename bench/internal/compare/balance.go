@@ -34,7 +34,7 @@ type Size struct{ Nodes, Instances int }
 var Gains = []float64{0.01, 0.05, 0.1}
 
 // balanceSteps is what the search may try for each instance and node.
-const balanceSteps = 500
+const balanceSteps = 1000
 
 // Balance measures.
 func Balance(sizes []Size, o *Options) ([]BalanceRow, error) {
