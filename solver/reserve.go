@@ -78,8 +78,8 @@ func (x *search) moveOneLax(list []unitIx, why func(vmIx, place) string) bool {
 	return false
 }
 
-// Bounds of restore: for each failure the hosts tried, and the units on each of them, and how often it is tried; and the searches for
-// places in one run of Solve, so that a large fleet is restored as far as the work lasts. What it did not last for is counted.
+// Bounds of restore: for each failure the hosts tried, and the units on each of them, and how often it is tried; and the looks at failures and
+// searches for places in one run of Solve, so that a large fleet is restored as far as the work lasts. What it did not last for is counted.
 const (
 	maxRestoreHosts = 4
 	maxRestoreUnits = 4
@@ -90,7 +90,7 @@ const (
 // restoring is what restore has done so far.
 type restoring struct {
 	tries   map[int]int // by failure
-	work    int         // searches for a place
+	work    int         // looks at a failure, and searches for a place
 	untried int         // failures that the work did not last for, the last time
 }
 
@@ -113,10 +113,13 @@ func (x *search) restore() bool {
 			}
 			continue
 		}
-		if r.tries[k] >= maxRestoreTries || x.reserve.Recheck(k) {
+		if r.tries[k] >= maxRestoreTries {
 			continue
 		}
 		r.tries[k]++
+		if r.work++; x.reserve.Recheck(k) {
+			continue
+		}
 		if list := x.reserve.Unsaved(k); len(list) > 0 {
 			x.restoreFor(k, vmIx(list[0])) // an index of VMs; the largest, without which the others do not help
 		}
