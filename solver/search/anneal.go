@@ -14,23 +14,11 @@ const (
 	relaxedEnd = 0.9
 )
 
-// heats are the temperatures that the relaxed part of a cooling starts and ends at, by turns, as shares of what a random
-// move changes the cost by. Small problems gain by cooling slowly where large VMs freeze, large ones by going on to where
-// small ones do; and from a good answer a mild start finds what a hot one would lose.
-var heats = []struct{ hot, cold float64 }{{0.4, cold}, {0.03, cold}, {2, 1e-3}, {0.1, 1e-4}}
-
 // Other temperatures, in the same unit.
 const (
 	warm   = 2e-3 // strict part
 	cold   = 4e-5
 	quench = 1e-3
-)
-
-// enough is how many steps for each VM the first of several coolings is given at least, maxRounds how many there are at
-// most.
-const (
-	enough    = 20_000
-	maxRounds = 16
 )
 
 // pricing is how dear missing room is in the relaxed part, as shares of the price of load above Soft: at its start and at
@@ -57,6 +45,13 @@ const (
 // fullHeat is how many steps for each VM a cooling from `hot` needs to come to more than one from lower down.
 const fullHeat = 3000
 
+// The first cooling: what it starts at, how many steps for each VM it is given, and what share of all at least.
+const (
+	hottest    = 0.4
+	firstSteps = 20_000
+	firstLeast = 0.4
+)
+
 const logs = 1 << 12
 
 // logTable is -ln(u) for u evenly over (0, 1): a move is taken when it costs no more than temperature * -ln(u).
@@ -67,7 +62,7 @@ var logTable = func() (t [logs]float64) {
 	return t
 }()
 
-// Run tries at most steps moves, in one cooling, and looks at stop now and then; nil: never.
+// Run tries at most steps moves and looks at stop now and then; nil: never.
 func (x *Search) Run(steps int64, stop func() bool) {
 	from := x.steps
 	x.Anneal(steps, func() float64 {
@@ -82,8 +77,8 @@ func (x *Search) Run(steps int64, stop func() bool) {
 func blockOf(about int64) int64 { return min(max(about/looks, minBlock), block) }
 
 // Anneal is Run by another clock: progress goes from 0 to 1 and says how far the search is, about is how many steps that
-// may come to. It is for callers with a deadline, and as repeatable as progress is. What is more than enough for one
-// cooling is spent on several, each from the best so far, mild and hot by turns.
+// may come to. It is for callers with a deadline, and as repeatable as progress is. One cooling from hot comes first; what
+// is left goes to rounds, each from the best so far, by the arm that has paid.
 func (x *Search) Anneal(about int64, progress func() float64) {
 	s := x.s
 	if len(s.movable) == 0 && len(s.diskVMs) == 0 || progress() >= 1 {
@@ -91,30 +86,39 @@ func (x *Search) Anneal(about int64, progress func() float64) {
 	}
 	x.block = blockOf(about)
 	unit := x.measure(min(samples, max(about/looks, minBlock)))
-	top := min(1, float64(about)/float64(fullHeat*(len(s.movable)+1)))
-	rounds := 1
-	for rounds < maxRounds && about/int64(enough*(len(s.movable)+1)) >= 1<<(rounds+1)-1 {
-		rounds++
+	perVM := float64(about) / float64(len(s.movable)+1)
+	first := min(1, max(firstLeast, firstSteps/perVM))
+	x.reliefPrice = x.reliefPrice[:0]
+	for _, price := range x.basePrices(unit) {
+		x.reliefPrice = append(x.reliefPrice, max(1, int64(price)))
 	}
-	whole := float64(int64(1)<<rounds - 1)
-	for n := range rounds { // each twice as long as the one before
-		from, length := float64(int64(1)<<n-1)/whole, float64(int64(1)<<n)/whole
-		kind := rounds - 1 - n // so that the last and longest is of the first kind
-		h := heats[kind%len(heats)]
-		x.cooling(h.hot*top*unit, h.cold*unit, unit, kind/len(heats), func() float64 { return (progress() - from) / length })
+	top := hottest * min(1, perVM*first/fullHeat)
+	x.eject = false
+	x.cooling(heat{top, cold, true}, unit, 0, stretch(progress, 0, first))
+	if first < 1 {
+		x.rounds(unit, about, progress)
 	}
 }
 
+// stretch is the progress of a part from `from` of length `length`.
+func stretch(progress func() float64, from, length float64) func() float64 {
+	return func() float64 { return (progress() - from) / length }
+}
+
 // cooling is one cooling in three parts; turn lets a later one price room in the other way.
-func (x *Search) cooling(top, low, unit float64, turn int, progress func() float64) {
+func (x *Search) cooling(h heat, unit float64, turn int, progress func() float64) {
 	if progress() >= 1 {
 		return
 	}
-	x.cool(max(quench*unit, low), low, 0, quenchEnd, progress)
-	if x.relaxable() {
-		x.relax(top, low, unit, pricings[(x.seed+uint64(turn))%2], progress) //nolint:gosec // turn is small
+	if turn == 0 {
+		x.cool(max(quench, h.cold)*unit, h.cold*unit, 0, quenchEnd, progress)
 	}
-	x.cool(max(warm*unit, low), cold*unit, min(progress(), relaxedEnd), 1, progress)
+	if h.relaxed && x.relaxable() {
+		x.relax(h.hot*unit, h.cold*unit, unit, pricings[(x.seed+uint64(turn))%2], progress) //nolint:gosec // turn is small
+		x.cool(max(warm, h.cold)*unit, cold*unit, min(progress(), relaxedEnd), 1, progress)
+	} else {
+		x.cool(h.hot*unit, h.cold*unit, progress(), 1, progress)
+	}
 	x.revert()
 }
 
@@ -153,34 +157,28 @@ func (x *Search) measure(n int64) float64 {
 }
 
 // relax is the relaxed part. It leaves the state with all capacities kept, back at the best if that is the only way.
-func (x *Search) relax(top, low, unit float64, price pricing, progress func() float64) {
+func (x *Search) relax(top, low, unit float64, how pricing, progress func() float64) {
 	s := x.s
-	base := x.basePrices(unit)
-	set := func(share float64) {
-		prices := make([]int64, len(base))
-		for r := range prices {
-			prices[r] = max(1, int64(base[r]*share))
-		}
-		s.setPrice(prices)
-	}
-	from, share := progress(), 0.0
+	price := newPrices(x.basePrices(unit))
+	from, was := progress(), 0.0
 	for n := 0; ; n++ {
-		at := (progress() - from) / (relaxedEnd - from)
-		if at >= 1 {
+		p := progress()
+		if p >= relaxedEnd {
 			break
 		}
-		if n%16 == 0 {
-			grown := 1.0
-			if at > price.squeeze && s.shortTotal > 0 {
-				grown = math.Pow(price.squeezed, (at-price.squeeze)/(1-price.squeeze))
+		at := (p - from) / (relaxedEnd - from)
+		if n%priceEvery == 0 {
+			if at > how.squeeze {
+				price.follow(s, (at-was)/(1-how.squeeze), math.Log(how.squeezed))
 			}
-			share = max(share, price.hot+(price.cold-price.hot)*at, grown)
-			set(share)
+			price.set(s, how.hot+(how.cold-how.hot)*at)
+			was = at
 		}
 		x.steady(top*math.Pow(low/top, at), x.block)
 	}
-	for ; s.shortTotal > 0 && share < 1e9 && progress() < 1; share *= 1.5 {
-		set(share)
+	for n := 0; s.shortTotal > 0 && n < mends && progress() < 1; n++ {
+		price.follow(s, 1, math.Log(1.5))
+		price.set(s, how.cold)
 		x.steady(low, 16*x.block)
 	}
 	over := s.shortTotal > 0
@@ -190,6 +188,56 @@ func (x *Search) relax(top, low, unit float64, price pricing, progress func() fl
 		return
 	}
 	x.note()
+}
+
+// How many blocks a price of room lasts, and how often at most it is raised at the end to mend what is still overfull.
+const (
+	priceEvery = 4
+	mends      = 48
+)
+
+// prices is the price of missing room: by resource, since what is scarce differs.
+type prices struct {
+	base, grown []float64
+	now         []int64
+}
+
+func newPrices(base []float64) *prices {
+	p := &prices{base: base, grown: make([]float64, len(base)), now: make([]int64, len(base))}
+	for r := range p.grown {
+		p.grown[r] = 1
+	}
+	return p
+}
+
+// follow raises the price of each resource that a host is short of by e^(d*rate*rise), and lets the others fall, so that
+// the search crosses the border of what has room all the time; d is how much of the time has passed.
+func (p *prices) follow(s *state, d, rate float64) {
+	for r := range p.grown {
+		over := false
+		for i := r; i < len(s.slack) && !over; i += s.nr {
+			over = s.slack[i] < 0
+		}
+		if over {
+			p.grown[r] = min(p.grown[r]*math.Exp(d*rate*rise), 1e9)
+		} else {
+			p.grown[r] = max(p.grown[r]*math.Exp(-d*rate*fall), 1)
+		}
+	}
+}
+
+// How fast prices rise and fall, of the rate.
+const (
+	rise = 2
+	fall = 1
+)
+
+// set makes the prices those of the search, at the share of their base or what they have grown to.
+func (p *prices) set(s *state, share float64) {
+	for r := range p.now {
+		p.now[r] = max(1, int64(p.base[r]*share*p.grown[r]))
+	}
+	s.setPrice(p.now)
 }
 
 // basePrices is the price of a unit of missing room by resource: that of load, or where load is free what makes missing
@@ -213,10 +261,11 @@ func (x *Search) basePrices(unit float64) []float64 {
 // cool goes from temperature t0 to t1 while the progress goes from `from` to `to`.
 func (x *Search) cool(t0, t1, from, to float64, progress func() float64) {
 	for {
-		at := (progress() - from) / (to - from)
-		if at >= 1 {
+		p := progress()
+		if p >= to {
 			return
 		}
+		at := (p - from) / (to - from)
 		x.steady(t0*math.Pow(t1/t0, max(at, 0)), x.block)
 	}
 }
@@ -258,6 +307,12 @@ func (x *Search) step(temp float64) {
 	limit := int64(temp * logTable[rnd&(logs-1)])
 	switch rnd >> 12 & 7 {
 	case 0:
+		if x.eject && rnd>>15&1 == 0 {
+			if b := int32(x.rnd.below(s.nh)); b != s.host[v] {
+				x.tryEject(v, b, limit)
+			}
+			return
+		}
 		if in := s.initial[v]; in >= 0 && in != s.host[v] {
 			x.tryShift(v, in, limit)
 		}

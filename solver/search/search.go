@@ -22,6 +22,11 @@ type Search struct {
 	block    int64 // steps between two looks at the progress
 	// swapSaved holds the pools of the first VM of a swap that is being judged.
 	swapSaved []int32
+	eject     bool // ejections are tried
+	// Of the ejection that is being judged: what host b had free, who has moved, and what missing room is rated at.
+	slackWas    []int64
+	chain       []ejected
+	reliefPrice []int64
 }
 
 // New is a search over p that starts at from; nil: the initial places. Which way it goes depends on seed alone. It keeps
