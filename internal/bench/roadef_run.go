@@ -49,10 +49,12 @@ func SolveRoadef(r *Roadef, start time.Time, seconds float64, seed uint64, stop 
 	}
 	var runs [roadefWorkers]*search.Search
 	var errs [roadefWorkers]error
+	var shared meeting
 	var wg sync.WaitGroup
 	for i := range runs {
 		wg.Go(func() {
 			if runs[i], errs[i] = search.New(p, nil, seed*roadefWorkers+uint64(i)); errs[i] == nil { //nolint:gosec // 0 or 1
+				runs[i].Meet(func(x *search.Search) *model.Assignment { return shared.join(x, progress() >= apart) })
 				runs[i].Anneal(stepsWithin(runs[i], limit), progress)
 			}
 		})
@@ -72,6 +74,29 @@ func SolveRoadef(r *Roadef, start time.Time, seconds float64, seed uint64, stop 
 		err = fmt.Errorf("check answer: the search says that it costs %d, the referee %d", best.BestCost(), c.Total())
 	}
 	return a, c, err
+}
+
+// apart is the share of the time in which the searches keep to themselves; then the worse goes on from the better's best.
+const apart = 0.6
+
+// meeting holds the best of several searches.
+type meeting struct {
+	mu   sync.Mutex
+	best *model.Assignment
+	cost model.Points
+}
+
+// join leaves the best of x, or gives a better one to go on from once that is allowed, or nil.
+func (m *meeting) join(x *search.Search, take bool) *model.Assignment {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.best == nil || x.BestCost() < m.cost:
+		m.best, m.cost = x.Best(), x.BestCost()
+	case take && x.BestCost() > m.cost:
+		return m.best
+	}
+	return nil
 }
 
 // stepsWithin is how many steps of x fit into the seconds, by a trial.

@@ -1,5 +1,7 @@
 package search
 
+import "github.com/berth-project/berth/plan/model"
+
 // heat is the temperatures that a cooling starts and ends at, as shares of what a random move changes the cost by, and
 // whether capacity is a price on the way.
 type heat struct {
@@ -42,6 +44,11 @@ func (x *Search) rounds(unit float64, about int64, progress func() float64) {
 		from := progress()
 		if from >= 1 {
 			break
+		}
+		if x.meet != nil {
+			if a := x.meet(x); a != nil && x.Restart(a) != nil {
+				break
+			}
 		}
 		left := (1 - from) * perVM
 		a, way := x.choose(arms, left), x.choose(ways, left)
@@ -104,3 +111,7 @@ func (x *Search) choose(arms []*arm, left float64) *arm {
 	}
 	return fit[best]
 }
+
+// Meet has f asked before each round: what it gives, if not nil, is what the search goes on from. So searches side by side
+// can share the best that they have; f may call BestCost and Best.
+func (x *Search) Meet(f func(*Search) *model.Assignment) { x.meet = f }

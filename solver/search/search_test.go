@@ -130,3 +130,44 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestMeet lets a search go on from what another has found: its best is never dearer than that.
+func TestMeet(t *testing.T) {
+	t.Parallel()
+	met := 0
+	for seed := range uint64(8) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		p, from := modeltest.Random(r, modeltest.Any(r, 4, 8))
+		if from == nil {
+			from = p.Start()
+		}
+		had, err := search.Improve(p, from, search.Options{Seed: 2, Steps: 20_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := search.New(p, from, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := 0
+		x.Meet(func(*search.Search) *model.Assignment {
+			if asked++; asked == 1 {
+				return had
+			}
+			return nil
+		})
+		x.Run(500_000, func() bool { return asked > 1 })
+		cost, err := model.Evaluate(p, x.Best())
+		if err != nil || cost.Total() != x.BestCost() {
+			t.Fatalf("seed %d: %d, the referee says %d (%v)", seed, x.BestCost(), cost.Total(), err)
+		}
+		other, err := model.Evaluate(p, had)
+		if err != nil || asked > 0 && placed(x.Best()) <= placed(had) && x.BestCost() > other.Total() {
+			t.Errorf("seed %d: %d after meeting %d (%v)", seed, x.BestCost(), other.Total(), err)
+		}
+		met += min(asked, 1)
+	}
+	if met < 4 {
+		t.Errorf("%d of 8 searches were asked", met)
+	}
+}
