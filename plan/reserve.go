@@ -64,6 +64,7 @@ type reserveVM struct {
 	pools []fleet.PoolID
 	nics  []QueueNeed
 	kind  int32
+	stuck bool // before it was under way, nothing could help it in some failure
 }
 
 // failure is one case of what the policy wants survived.

@@ -25,6 +25,9 @@ func (c *checker) keepReserve() {
 type held struct {
 	vm, from, to int
 	at           fleet.Placement // of the VM's disks afterwards
+	n            int             // number of the step
+	mends        bool            // the VM had no legal place before
+	helpless     losses          // the kinds of failures that nothing could help it in before
 }
 
 // reserve checks that no step of the wave breaks a failure that was survived before the plan, with all steps of the wave
@@ -40,11 +43,12 @@ func (c *checker) reserve(wave []Step) []held {
 		if st.Attach != nil || v == nil || c.w.unknown(v, st.Move.To) != "" {
 			continue
 		}
-		m := held{vm: c.res.VM(v.vm.ID), from: c.res.Host(v.at.Host), to: c.res.Host(st.Move.To.Host), at: st.Move.To}
+		m := held{vm: c.res.VM(v.vm.ID), from: c.res.Host(v.at.Host), to: c.res.Host(st.Move.To.Host), at: st.Move.To, n: st.N, mends: c.w.wrong(v)}
+		m.helpless = c.res.helpless(m.vm)
 		c.res.Enter(m.vm, m.to, m.at)
 		moves = append(moves, m)
 		c.at, c.vm = st.N, v.vm.ID
-		if c.res.Broke() && !c.w.wrong(v) {
+		if c.res.Broke() && !m.mends {
 			c.say(ConstraintReserve, "%s", c.res.Faults())
 		}
 		c.res.Mark()
@@ -53,7 +57,8 @@ func (c *checker) reserve(wave []Step) []held {
 	return moves
 }
 
-// settled ends the steps of a wave.
+// settled ends the steps of a wave. A VM that a step brought where no reserve can help it, as one could before, is a fault of the step:
+// while its disks are under way that does not count, as they are still at either end.
 func (c *checker) settled(moves []held) {
 	for _, m := range moves {
 		from := m.from
@@ -61,8 +66,16 @@ func (c *checker) settled(moves []held) {
 			from = -1 // its disks alone are elsewhere now
 		}
 		c.res.Leave(m.vm, from, m.at)
+		c.at, c.vm = m.n, c.res.vms[m.vm].at.vm.ID
+		if c.res.Broke() && !m.mends {
+			c.say(ConstraintReserve, "%s", c.res.Faults())
+		}
 		c.res.Mark()
+		if over := c.res.helpless(m.vm) &^ m.helpless; over != 0 && !m.mends {
+			c.say(ConstraintReserve, "%s", c.res.whyHelpless(m.vm, over))
+		}
 	}
+	c.at, c.vm = 0, ""
 }
 
 // wrong says whether v has no legal place where it is: by itself, as its host has promised too much, or as it shares a failure domain.
@@ -242,11 +255,6 @@ func ReserveFaults(p *policy.Problem, steps []Step) []int {
 	for _, wave := range Waves(steps) {
 		before := len(c.out)
 		moves := c.reserve(wave)
-		for _, v := range c.out[before:] {
-			i := slices.IndexFunc(wave, func(st Step) bool { return st.N == v.Step })
-			out = append(out, n+i)
-		}
-		c.out = c.out[:before]
 		for i := range wave {
 			if a := wave[i].Attach; a != nil {
 				if m := p.Snapshot.Module(a.Module.ID); m != nil && w.hosts[a.To] != nil && w.on[m.ID] != a.To {
@@ -259,6 +267,11 @@ func ReserveFaults(p *policy.Problem, steps []Step) []int {
 			}
 		}
 		c.settled(moves)
+		for _, v := range c.out[before:] {
+			i := slices.IndexFunc(wave, func(st Step) bool { return st.N == v.Step })
+			out = append(out, n+i)
+		}
+		c.out = c.out[:before]
 		n += len(wave)
 	}
 	return out

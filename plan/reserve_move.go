@@ -158,6 +158,7 @@ func (r *Reserve) release(k int32) {
 // are those of Broken.
 func (r *Reserve) Enter(v, h int, at fleet.Placement) {
 	vm, host := int32(v), int32(h) // bounded by newReserve
+	r.vms[vm].stuck = r.stuckAt(vm)
 	pools := r.vms[vm].pools
 	more := poolsOf(r.vms[vm].at, at)
 	r.vms[vm].pools = union(pools, more)
@@ -252,7 +253,7 @@ func (r *Reserve) Leave(v, h int, at fleet.Placement) {
 }
 
 // unstick looks anew at the cases in which nothing could help v, whose disks lie elsewhere now. That one of them is not survived any
-// more is no fault of the move: v had no place before either.
+// more is no fault of the move where v had no place before it either.
 func (r *Reserve) unstick(v int32) {
 	for _, on := range r.vms[v].on {
 		for _, k := range r.hosts[on].cases {
@@ -265,7 +266,7 @@ func (r *Reserve) unstick(v int32) {
 				continue
 			}
 			n := len(r.failed)
-			if r.cover(k, v); len(r.failed) > n {
+			if r.cover(k, v); len(r.failed) > n && r.vms[v].stuck {
 				r.failed, r.waived = r.failed[:n], append(r.waived, k)
 			}
 		}
