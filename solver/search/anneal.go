@@ -94,7 +94,9 @@ func (x *Search) Anneal(about int64, progress func() float64) {
 	}
 	top := hottest * min(1, perVM*first/fullHeat)
 	x.eject = false
+	x.loose = perVM*first < fullHeat // a tight price freezes a short cooling
 	x.cooling(heat{top, cold, true}, unit, 0, stretch(progress, 0, first))
+	x.loose = false
 	if first < 1 {
 		x.rounds(unit, about, progress)
 	}
@@ -114,7 +116,11 @@ func (x *Search) cooling(h heat, unit float64, turn int, progress func() float64
 		x.cool(max(quench, h.cold)*unit, h.cold*unit, 0, quenchEnd, progress)
 	}
 	if h.relaxed && x.relaxable() {
-		x.relax(h.hot*unit, h.cold*unit, unit, pricings[(x.seed+uint64(turn))%2], progress) //nolint:gosec // turn is small
+		how := pricings[(x.seed+uint64(turn))%2] //nolint:gosec // turn is small
+		if x.loose {
+			how = pricings[0]
+		}
+		x.relax(h.hot*unit, h.cold*unit, unit, how, progress)
 		x.cool(max(warm, h.cold)*unit, cold*unit, min(progress(), relaxedEnd), 1, progress)
 	} else {
 		x.cool(h.hot*unit, h.cold*unit, progress(), 1, progress)
