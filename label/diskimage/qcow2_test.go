@@ -201,21 +201,23 @@ func TestQcow2Room(t *testing.T) {
 	t.Parallel()
 	disk := label.Binding{Size: 3 << 20}
 	for _, c := range []struct {
+		bits         int // of the cluster's size; a label with every override at full length needs 8 KiB
 		used         int // bytes of other extensions
 		small, large error
 	}{
-		{0, nil, nil},
-		{400, nil, diskimage.ErrNoRoom},
-		{1200, nil, diskimage.ErrNoRoom},
-		{1700, diskimage.ErrNoRoom, diskimage.ErrNoRoom},
-		{3900, diskimage.ErrNoRoom, diskimage.ErrNoRoom},
+		{13, 0, nil, nil},
+		{12, 0, nil, diskimage.ErrNoRoom},
+		{12, 400, nil, diskimage.ErrNoRoom},
+		{12, 1200, nil, diskimage.ErrNoRoom},
+		{12, 1700, diskimage.ErrNoRoom, diskimage.ErrNoRoom},
+		{12, 3900, diskimage.ErrNoRoom, diskimage.ErrNoRoom},
 	} {
-		s := qcow2Spec{version: 3, bits: 12, size: 3 << 20, exts: []ext{{0x11111111, strings.Repeat("x", c.used)}}}
+		s := qcow2Spec{version: 3, bits: c.bits, size: 3 << 20, exts: []ext{{0x11111111, strings.Repeat("x", c.used)}}}
 		if err := crash.Set(mem(s.bytes()), crash.Small(t, disk, 1)); !errors.Is(err, c.small) {
-			t.Errorf("%d used, small: %v", c.used, err)
+			t.Errorf("%d bits, %d used, small: %v", c.bits, c.used, err)
 		}
 		if err := crash.Set(mem(s.bytes()), crash.Large(t, disk, 1)); !errors.Is(err, c.large) {
-			t.Errorf("%d used, large: %v", c.used, err)
+			t.Errorf("%d bits, %d used, large: %v", c.bits, c.used, err)
 		}
 	}
 	s := qcow2Spec{version: 3, bits: 12, size: 3 << 20, exts: []ext{{0x11111111, strings.Repeat("x", 400)}}}

@@ -111,6 +111,12 @@ func TestPublishOrder(t *testing.T) {
 	}
 }
 
+// A call that another thread's line interrupts is logged in two parts, the second when it has returned.
+var (
+	unfinished = regexp.MustCompile(`^(\d+) +(.*) <unfinished \.\.\.>$`)
+	resumed    = regexp.MustCompile(`^(\d+) +<\.\.\. \w+ resumed>(.*)$`)
+)
+
 var (
 	syncCall   = regexp.MustCompile(`f(?:data)?sync\(\d+<([^>]*)>\) += 0`)
 	renameCall = regexp.MustCompile(`rename(?:at2?)?\((?:AT_FDCWD\S*, )?"([^"]*)", (?:AT_FDCWD\S*, )?"([^"]*)".*\) += 0`)
@@ -126,7 +132,15 @@ func calls(t *testing.T, log, folder string) string {
 	}
 	short := func(p string) string { return strings.Replace(p, folder, "DIR", 1) }
 	var b strings.Builder
+	begun := map[string]string{} // by thread
 	for line := range strings.SplitSeq(string(text), "\n") {
+		if m := unfinished.FindStringSubmatch(line); m != nil {
+			begun[m[1]] = m[2]
+			continue
+		}
+		if m := resumed.FindStringSubmatch(line); m != nil {
+			line = m[1] + " " + begun[m[1]] + m[2]
+		}
 		if m := syncCall.FindStringSubmatch(line); m != nil {
 			b.WriteString("sync " + short(m[1]) + "\n")
 		} else if m := renameCall.FindStringSubmatch(line); m != nil {
