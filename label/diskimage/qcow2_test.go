@@ -201,8 +201,8 @@ func TestQcow2Room(t *testing.T) {
 	t.Parallel()
 	disk := label.Binding{Size: 3 << 20}
 	for _, c := range []struct {
-		bits         int // of the cluster's size; a label with every override at full length needs 8 KiB
-		used         int // bytes of other extensions
+		bits         uint32 // of the cluster's size; a label with every override at full length needs 8 KiB
+		used         int    // bytes of other extensions
 		small, large error
 	}{
 		{13, 0, nil, nil},
