@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/policy"
 )
 
@@ -33,6 +34,37 @@ func (r *Reserve) helpless(v int) losses {
 	}
 	return out
 }
+
+// Strands says whether a disk of the VM v on the pool p, with v on the host h, would leave v where no reserve can help it in a failure of
+// a kind that one can help it in now: no host that such a failure leaves reaches p.
+func (r *Reserve) Strands(v, h int, p fleet.PoolID) bool {
+	if !r.vms[v].at.need.Protect {
+		return false
+	}
+	var over losses
+	for _, k := range r.hosts[h].cases {
+		f := &r.cases[k]
+		if f.module == nil && !slices.ContainsFunc(r.reach[p], func(o int32) bool { return !slices.Contains(f.hosts, o) }) {
+			over |= lossOf(f.Loss)
+		}
+	}
+	return over != 0 && over&^r.helpless(v) != 0
+}
+
+// Local says whether a failure of a host or a chassis would leave no host that reaches the pool p.
+func (r *Reserve) Local(p fleet.PoolID) bool {
+	reach := r.reach[p]
+	if len(reach) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(r.hosts[reach[0]].cases, func(k int32) bool {
+		f := &r.cases[k]
+		return f.module == nil && !slices.ContainsFunc(reach, func(h int32) bool { return !slices.Contains(f.hosts, h) })
+	})
+}
+
+// Helpless says whether the VM v is protected and no reserve can help it in some failure, however empty the other hosts are.
+func (r *Reserve) Helpless(v int) bool { return r.helpless(v) != 0 }
 
 // whyHelpless names the failures of the kinds in over in which nothing can help v any more.
 func (r *Reserve) whyHelpless(v int, over losses) string {

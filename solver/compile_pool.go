@@ -1,6 +1,8 @@
 package solver
 
 import (
+	"slices"
+
 	"github.com/berth-project/berth/fleet"
 	"github.com/berth-project/berth/plan"
 	"github.com/berth-project/berth/plan/model"
@@ -12,12 +14,14 @@ type diskKey struct {
 	source fleet.SourceID
 	tier   policy.Rank
 	own    int32 // class of pools where it may stay though its need is broken, or none
+	kept   bool  // it stays where a reserve can help its VM
 }
 
 // poolKey is the same of pools.
 type poolKey struct {
 	source fleet.SourceID
 	tier   policy.Rank
+	local  bool // no reserve can help a VM with a disk there
 }
 
 // Pool resources by their place in Problem.PoolResources.
@@ -41,7 +45,7 @@ func (c *compiler) diskClass(key diskKey) int32 {
 func (c *compiler) disk(v *vmState, j int) (disk model.Disk, own bool) {
 	d, need := &v.snap.Disks[j], &v.need.Disks[j]
 	at := v.disks[j]
-	key := diskKey{v.snap.Source, max(need.Tier, 0), none}
+	key := diskKey{v.snap.Source, max(need.Tier, 0), none, c.kept(v)}
 	if pool := &c.s.pools[at]; c.loose && (pool.facts.Tier < key.tier || pool.snap.Source != key.source) {
 		key.own = int32(at)
 	}
@@ -54,6 +58,15 @@ func (c *compiler) disk(v *vmState, j int) (disk model.Disk, own bool) {
 	}, key.own != none
 }
 
+// kept says whether v may not go where no reserve can help it: it is protected, and one can now. A bound is of plans that may.
+func (c *compiler) kept(v *vmState) bool {
+	if c.s.reserve == nil || c.loose || c.live || !v.need.Protect {
+		return false
+	}
+	local := func(p poolIx) bool { return c.s.reserve.Local(c.s.pools[p].snap.ID) }
+	return !slices.ContainsFunc(v.disks, local) && !c.s.reserve.Helpless(c.s.reserve.VM(v.snap.ID))
+}
+
 // addPools gives each pool as much room for the model's disks as the state has, whatever its files come to in sum: thin
 // disks and shared chains take less than their VMs say.
 func (c *compiler) addPools() {
@@ -62,7 +75,7 @@ func (c *compiler) addPools() {
 	c.p.Pools = make([]model.Pool, len(c.s.pools))
 	for i := range c.s.pools {
 		pool := &c.s.pools[i]
-		key := poolKey{pool.snap.Source, pool.facts.Tier}
+		key := poolKey{pool.snap.Source, pool.facts.Tier, c.s.reserve != nil && c.s.reserve.Local(pool.snap.ID)}
 		n, ok := classes[key]
 		if !ok {
 			n = int32(len(keys)) // at most as many as pools
@@ -90,7 +103,7 @@ func (c *compiler) priceDisks() {
 		for k, pool := range keys {
 			row[k] = model.Forbidden
 			own := key.own != none && c.p.Pools[key.own].Class == int32(k) //nolint:gosec // fewer than pools
-			if pool.source == key.source && pool.tier >= key.tier || own {
+			if pool.source == key.source && pool.tier >= key.tier && !(key.kept && pool.local) || own {
 				row[k] = c.scaled(plan.PoolCost(c.s.p.Weights, pool.tier, key.tier, fleet.GiB))
 			}
 		}

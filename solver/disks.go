@@ -127,7 +127,7 @@ func (s *state) choices(v *vmState, n int, h hostIx, q *query, pref preference) 
 		if pool.facts.Tier < need || pool.source != v.source || q.avoids(v, n, p) {
 			continue
 		}
-		if refused != plan.ConstraintPoolIOPS && refused != plan.ConstraintPoolThroughput {
+		if refused != plan.ConstraintPoolIOPS && refused != plan.ConstraintPoolThroughput && refused != plan.ConstraintReserve {
 			refused = plan.ConstraintPoolSpace
 		}
 		o := option{pool: p, stays: p == v.disks[n], free: s.room(p)}
@@ -138,9 +138,12 @@ func (s *state) choices(v *vmState, n int, h hostIx, q *query, pref preference) 
 		} else if o.free < d.Used {
 			continue
 		} else if r := s.ioRefusal(p, ioUse{}, v.io(n)); r != "" {
-			if refused != plan.ConstraintPoolThroughput { // a pool that lacks bandwidth alone comes nearest
+			if refused != plan.ConstraintPoolThroughput && refused != plan.ConstraintReserve { // a pool that lacks bandwidth alone comes nearest
 				refused = r
 			}
+			continue
+		} else if s.strands(v, h, p) {
+			refused = plan.ConstraintReserve
 			continue
 		}
 		o.cost = plan.PoolCost(s.p.Weights, pool.facts.Tier, need, d.Used)

@@ -52,7 +52,7 @@ func (f floor) below(end *state) int64 {
 		}
 		pool := &end.pools[now.disks[t.disk]]
 		if need := max(now.need.Disks[t.disk].Tier, 0); pool.facts.Tier >= need && pool.snap.Source == now.snap.Source {
-			v.Disks[t.disk].Class = c.diskClass(diskKey{now.snap.Source, need, none})
+			v.Disks[t.disk].Class = c.diskClass(diskKey{now.snap.Source, need, none, false})
 		}
 	}
 	c.priceDisks()

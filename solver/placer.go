@@ -131,7 +131,7 @@ func (x *Placer) allDiskClasses() {
 	c := x.c
 	for i := range c.s.p.Snapshot.Sources {
 		for t := range max(len(c.s.p.PoolTiers), 1) {
-			key := diskKey{c.s.p.Snapshot.Sources[i].ID, policy.Rank(t), none}
+			key := diskKey{c.s.p.Snapshot.Sources[i].ID, policy.Rank(t), none, false}
 			if _, ok := c.disks[key]; !ok {
 				c.disks[key] = int32(len(c.disks)) // sources times tiers
 			}
@@ -254,7 +254,7 @@ func (x *Placer) compile(g *guest) (model.VM, error) {
 	}
 	for j := range g.vm.Disks {
 		d, need := &g.vm.Disks[j], &g.need.Disks[j]
-		class, ok := c.disks[diskKey{g.vm.Source, max(need.Tier, 0), none}]
+		class, ok := c.disks[diskKey{g.vm.Source, max(need.Tier, 0), none, false}]
 		if !ok {
 			return m, fmt.Errorf("disk %s needs storage tier %d of %d", d.ID, need.Tier, len(s.p.PoolTiers))
 		}

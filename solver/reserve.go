@@ -43,6 +43,11 @@ func (s *state) spoils(u *unit, h hostIx) bool {
 	return broke
 }
 
+// strands says whether a disk of v on p would leave v on h where no reserve can help it, as one can now.
+func (s *state) strands(v *vmState, h hostIx, p poolIx) bool {
+	return s.reserve != nil && !s.strand && v.need.Protect && s.reserve.Strands(s.reserve.VM(v.snap.ID), int(h), s.pools[p].snap.ID)
+}
+
 // maxSpoilt bounds the hosts that one search finds to be spared for the reserve before it takes the rest for spared too.
 const maxSpoilt = 8
 
@@ -57,8 +62,8 @@ func (x *search) mendLax(u *unit, q query, why func(vmIx, place) string) bool {
 	if x.reserve == nil {
 		return false
 	}
-	x.lax = true
-	defer func() { x.lax = false }()
+	x.lax, x.strand = true, true
+	defer func() { x.lax, x.strand = false, false }()
 	p, ok := x.find(u, q, x.opts.Seed)
 	return ok && x.commit(u, p, why)
 }

@@ -51,6 +51,7 @@ type state struct {
 	queue   []int32          // scratch of bucket.walk
 	reserve *plan.Reserve    // nil: nothing is protected
 	lax     bool             // the reserve is no bar now
+	strand  bool             // nor is it one to pools
 	spoilt  int              // hosts that the present search found to be spared for the reserve; -1 outside of one
 
 	restored restoring
