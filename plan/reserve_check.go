@@ -215,10 +215,8 @@ func (r *Reserve) Failures() []Failure {
 // whyStuck says why no other host could take v in the failure f were it empty.
 func (r *Reserve) whyStuck(f *failure, v int32) string {
 	vm := &r.vms[v]
-	for i, d := range vm.at.at.Disks {
-		if !slices.ContainsFunc(r.reach[d.Pool], func(h int32) bool { return !slices.Contains(f.hosts, h) }) {
-			return fmt.Sprintf("not protected: its disk %s is on %s, which no other host reaches", vm.at.vm.Disks[i].ID, d.Pool)
-		}
+	if i := r.beyond(f, v); i >= 0 {
+		return fmt.Sprintf("not protected: its disk %s is on %s, which no other host reaches", vm.at.vm.Disks[i].ID, vm.at.at.Disks[i].Pool)
 	}
 	return "not protected: no other host that reaches its disks meets its needs"
 }

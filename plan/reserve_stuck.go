@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -84,5 +85,57 @@ func (r *Reserve) whyHelpless(v int, over losses) string {
 func (r *Reserve) stuckAt(v int32) bool {
 	return slices.ContainsFunc(r.vms[v].on, func(on int32) bool {
 		return slices.ContainsFunc(r.hosts[on].cases, func(k int32) bool { return slices.Contains(r.cases[k].stuck, v) })
+	})
+}
+
+// Stranded is a VM that no reserve can help in some failure.
+type Stranded struct {
+	VM    fleet.VMID
+	Local bool // a disk lies on a pool that no host reaches which such a failure leaves; else no such host meets the VM's needs
+}
+
+// StrandedAfter lists the VMs, by ID, that no reserve can help once p's steps are done: those that its summary counts. The steps must be
+// ones that Check accepts; the error says what is wrong with the problem, or which step names what there is not.
+func StrandedAfter(problem *policy.Problem, p *Plan) ([]Stranded, error) {
+	if !Protects(problem) {
+		return nil, nil
+	}
+	w, err := newWorld(problem)
+	if err != nil {
+		return nil, fmt.Errorf("list VMs that no reserve can help: %w", err)
+	}
+	for i := range p.Steps {
+		st := &p.Steps[i]
+		if a := st.Attach; a != nil && problem.Snapshot.Module(a.Module.ID) != nil && w.hosts[a.To] != nil {
+			w.attach(problem.Snapshot.Module(a.Module.ID), a.To)
+		} else if v := w.vms[st.Move.VM.ID]; a == nil && v != nil && w.unknown(v, st.Move.To) == "" {
+			w.move(v, st.Move.To)
+		} else {
+			return nil, fmt.Errorf("list VMs that no reserve can help: step %d names what there is not", i+1)
+		}
+	}
+	r, err := newReserve(w)
+	if err != nil {
+		return nil, err
+	}
+	local := map[int32]bool{}
+	for k := range r.cases {
+		f := &r.cases[k]
+		for _, v := range f.stuck {
+			local[v] = local[v] || r.beyond(f, v) >= 0
+		}
+	}
+	out := make([]Stranded, 0, len(local))
+	for v, l := range local { // sorted below
+		out = append(out, Stranded{r.vms[v].at.vm.ID, l})
+	}
+	slices.SortFunc(out, func(a, b Stranded) int { return cmp.Compare(a.VM, b.VM) })
+	return out, nil
+}
+
+// beyond is the first disk of v on a pool that no host reaches which f leaves, -1 for none.
+func (r *Reserve) beyond(f *failure, v int32) int {
+	return slices.IndexFunc(r.vms[v].at.at.Disks, func(d fleet.DiskPlace) bool {
+		return !slices.ContainsFunc(r.reach[d.Pool], func(h int32) bool { return !slices.Contains(f.hosts, h) })
 	})
 }

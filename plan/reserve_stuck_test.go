@@ -55,6 +55,10 @@ func TestCheckReserveOfLocalDisks(t *testing.T) {
 				}
 				return
 			}
+			list, err := plan.StrandedAfter(p, pl)
+			if err != nil || !slices.Equal(list, []plan.Stranded{{VM: "vm-web", Local: true}}) {
+				t.Errorf("got %v, %v", list, err)
+			}
 			if s := pl.Summary.Reserve; s.SurvivedAfter < s.SurvivedBefore || s.Unprotected != 1 {
 				t.Errorf("the summary alone would tell: %+v", s)
 			}

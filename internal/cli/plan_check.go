@@ -41,6 +41,11 @@ exits with 3 when the plan is not legal, and with 4 when it is but the fleet has
 				current := len(v.World) == 0
 				v.Current = &current
 			}
+			if v.Legal && !a.json { // the counts of one that is not may be made up
+				if err := a.printReserve(p.problem, &p.Plan); err != nil {
+					return err
+				}
+			}
 			return a.printCheck(&v, len(p.Plan.Steps))
 		},
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/berth-project/berth/plan"
+	"github.com/berth-project/berth/policy"
 	"github.com/berth-project/berth/solver"
 	"github.com/spf13/cobra"
 )
@@ -20,10 +21,11 @@ each. Nothing is changed. The same snapshot and policy give the same plan, byte 
 		Example: "  berth plan make -o plan.json\n  berth plan make --from fleet.json --policy levels.yaml --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, contradictions, err := a.makePlan(cmd.Context(), &in)
+			f, problem, err := a.makePlan(cmd.Context(), &in)
 			if err != nil {
 				return err
 			}
+			contradictions := plan.Contradictions(problem)
 			data, err := f.Encode()
 			if err != nil {
 				return err
@@ -41,7 +43,7 @@ each. Nothing is changed. The same snapshot and policy give the same plan, byte 
 			}
 			a.printContradictions(contradictions)
 			a.printPlan(f)
-			return nil
+			return a.printReserve(problem, &f.Plan)
 		},
 	}
 	in.flags(cmd)
@@ -50,13 +52,13 @@ each. Nothing is changed. The same snapshot and policy give the same plan, byte 
 	return cmd
 }
 
-func (a *app) makePlan(ctx context.Context, in *fleetInput) (*plan.File, []string, error) {
+func (a *app) makePlan(ctx context.Context, in *fleetInput) (*plan.File, *policy.Problem, error) {
 	st, err := a.loadSituation(ctx, in)
 	if err != nil {
 		return nil, nil, err
 	}
 	f, err := st.plan()
-	return f, plan.Contradictions(st.problem), err
+	return f, st.problem, err
 }
 
 // printContradictions prints what no plan could satisfy, if there is anything.

@@ -20,7 +20,7 @@ func (a *app) planShow() *cobra.Command {
 			}
 			a.printContradictions(plan.Contradictions(p.problem))
 			a.printPlan(p.File)
-			return nil
+			return a.printReserve(p.problem, &p.Plan)
 		},
 	}
 }
