@@ -103,7 +103,7 @@ func (c *compiler) priceDisks() {
 		for k, pool := range keys {
 			row[k] = model.Forbidden
 			own := key.own != none && c.p.Pools[key.own].Class == int32(k) //nolint:gosec // fewer than pools
-			if pool.source == key.source && pool.tier >= key.tier && !(key.kept && pool.local) || own {
+			if pool.source == key.source && pool.tier >= key.tier && (!key.kept || !pool.local) || own {
 				row[k] = c.scaled(plan.PoolCost(c.s.p.Weights, pool.tier, key.tier, fleet.GiB))
 			}
 		}
