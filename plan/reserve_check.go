@@ -43,12 +43,13 @@ func (c *checker) reserve(wave []Step) []held {
 		if st.Attach != nil || v == nil || c.w.unknown(v, st.Move.To) != "" {
 			continue
 		}
-		m := held{vm: c.res.VM(v.vm.ID), from: c.res.Host(v.at.Host), to: c.res.Host(st.Move.To.Host), at: st.Move.To, n: st.N, mends: c.w.wrong(v)}
+		m := held{vm: c.res.VM(v.vm.ID), from: c.res.Host(v.at.Host), to: c.res.Host(st.Move.To.Host), at: st.Move.To, n: st.N}
+		m.mends = v.need.Protect && c.w.wrong(v) // asked for as the world is before the step, and dear: settled finds no fault with others
 		m.helpless = c.res.helpless(m.vm)
 		c.res.Enter(m.vm, m.to, m.at)
 		moves = append(moves, m)
 		c.at, c.vm = st.N, v.vm.ID
-		if c.res.Broke() && !m.mends {
+		if c.res.Broke() && !m.mends && !c.w.wrong(v) {
 			c.say(ConstraintReserve, "%s", c.res.Faults())
 		}
 		c.res.Mark()
