@@ -40,8 +40,9 @@ test: deps build ## All tests, those on real libvirt and QEMU included
 unit: ## The tests that need no package and no root
 	BERTH_NO_LAB=1 $(GO) test ./...
 
+# A program under the race detector sleeps a second when it ends, and the scripts of test/cli start hundreds.
 race: ## All tests but the lab's, and those that run one goroutine (crash, ovf), under the race detector
-	BERTH_NO_LAB=1 $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -vE '/test/(crash|ovf)$$')
+	BERTH_NO_LAB=1 GORACE=atexit_sleep_ms=10 $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -vE '/test/(crash|ovf)$$')
 
 fuzz: ## Each fuzz test for FUZZTIME (10s)
 	@set -e; for f in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
