@@ -267,7 +267,11 @@ func (s *state) leaveOut(log []move, gone map[unitIx]bool, loose map[modIx]bool)
 	out := make([]plan.Unordered, 0, len(to))
 	for i, m := range to { // sorted below
 		v := &s.vms[i]
-		out = append(out, plan.Unordered{VM: v.snap.ID, To: s.placement(v, m.to, m.is), Reason: "no order of moves keeps the places for protected VMs"})
+		at := s.placement(v, m.to, m.is)
+		if at.Equal(v.snap.Place()) {
+			continue // it was to make room for a while only
+		}
+		out = append(out, plan.Unordered{VM: v.snap.ID, To: at, Reason: "no order of moves keeps the places for protected VMs"})
 	}
 	slices.SortFunc(out, func(a, b plan.Unordered) int { return cmp.Compare(a.VM, b.VM) })
 	return out
