@@ -61,6 +61,7 @@ type Placer struct {
 	kinds  map[string]*share         // classes that came with VMs placed here
 	groups map[string]*share         // spread groups
 	homes  map[string]map[hostIx]int // affinity groups: their VMs by host
+	home   []model.HostIx            // of the group at hand
 	host   []plan.Load
 	keep   *plan.Reserve // nil: no failure is to be survived
 	spared bool          // the last search found hosts that only the reserve refuses
@@ -344,16 +345,21 @@ func (x *Placer) find(g *guest, m model.VM) (online.Decision, bool) {
 	return online.Decision{}, false
 }
 
-// cheapest asks the placer for a place elsewhere than on the hosts but, affinity taken care of: a group stays on the hosts where it is.
+// cheapest asks the placer for a place elsewhere than on the hosts but, affinity taken care of: a group stays on the hosts
+// where it is, and no others are looked at.
 func (x *Placer) cheapest(g *guest, m model.VM, but []model.HostIx) (online.Decision, bool) {
-	if len(but) > 0 {
-		home := x.homes[g.need.AffinityGroup]
-		return x.at.PlaceOn(func(h model.HostIx) bool {
-			return !slices.Contains(but, h) && (g.need.AffinityGroup == "" || len(home) == 0 || home[hostIx(h)] > 0)
-		}, m)
+	if home := x.homes[g.need.AffinityGroup]; g.need.AffinityGroup != "" && len(home) > 0 {
+		x.home = x.home[:0]
+		for h := range home {
+			if i := model.HostIx(h); !slices.Contains(but, i) {
+				x.home = append(x.home, i)
+			}
+		}
+		slices.Sort(x.home)
+		return x.at.PlaceAmong(x.home, m)
 	}
-	if allow := x.homes[g.need.AffinityGroup]; g.need.AffinityGroup != "" && len(allow) > 0 {
-		return x.at.PlaceOn(func(h model.HostIx) bool { return allow[hostIx(h)] > 0 }, m)
+	if len(but) > 0 {
+		return x.at.PlaceOn(func(h model.HostIx) bool { return !slices.Contains(but, h) }, m)
 	}
 	return x.at.Place(m)
 }

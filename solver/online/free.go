@@ -207,15 +207,8 @@ func (x *Placer) onHost(i int, h model.HostIx) (Decision, bool) {
 	q := &x.q
 	q.found, q.allow, q.parked = false, nil, true
 	q.best = Decision{}
-	v := &x.p.VMs[i]
-	q.begin(x, v, 0)
-	if h == v.Initial {
-		q.initial(x)
-	} else if leaf := x.tree.size + int(x.hosts[h].leaf); x.canLeave(v) && !v.Fixed {
-		if lb, ok := q.bound(x, leaf); ok {
-			q.leaf(x, h, lb)
-		}
-	}
+	q.begin(&x.p.VMs[i], 0)
+	q.host(x, h)
 	q.parked = false
 	return q.best, q.found
 }

@@ -1,8 +1,10 @@
 package online
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/berth-project/berth/plan/model"
 )
@@ -14,7 +16,6 @@ type query struct {
 	// parked: what the VM's disks use of their initial pools is counted there.
 	parked bool
 	allow  func(model.HostIx) bool // nil: every host
-	fitMin int64                   // the least of the VM's row of Fit
 	needQ  int64
 	needR  int64
 	pools  []poolChoice // by reach set, of a host that is not the VM's initial one
@@ -24,6 +25,13 @@ type query struct {
 	best   Decision
 	key    int64
 	found  bool
+	roots  []root // of the classes that can take the VM
+}
+
+// root is a class to search, with the least that its hosts come to.
+type root struct {
+	class     int
+	cost, key int64
 }
 
 // PlaceWaiting finds a place for a VM of the problem that has no host.
@@ -40,6 +48,44 @@ func (x *Placer) PlaceWaiting(i int) (Decision, bool) {
 // PlaceOn is Place on the hosts that allow says yes to.
 func (x *Placer) PlaceOn(allow func(model.HostIx) bool, forms ...model.VM) (Decision, bool) {
 	return x.place(forms, allow)
+}
+
+// PlaceAmong is Place on the hosts of a list alone. O(hosts of the list).
+func (x *Placer) PlaceAmong(hosts []model.HostIx, forms ...model.VM) (Decision, bool) {
+	q := &x.q
+	q.found, q.allow = false, nil
+	q.best = Decision{}
+	for f := range forms {
+		v := &forms[f]
+		if x.Check(v) != nil {
+			continue
+		}
+		q.begin(v, f)
+		for _, h := range hosts {
+			if h >= 0 && int(h) < len(x.hosts) {
+				q.host(x, h)
+			}
+		}
+	}
+	return q.best, q.found
+}
+
+// host judges one host.
+func (q *query) host(x *Placer, h model.HostIx) {
+	v := q.vm
+	if h == v.Initial {
+		q.initial(x)
+		return
+	}
+	if !x.tree.built || v.Fixed || !x.canLeave(v) {
+		return
+	}
+	s, k := x.tree.leafOf(x, h)
+	if fit := x.p.Fit[v.Class][x.p.Hosts[h].Class]; fit != model.Forbidden {
+		if cost, ok := q.bound(x, x.tree.node(s, k), fit); ok {
+			q.leaf(x, h, cost)
+		}
+	}
 }
 
 // Check says what is wrong with a VM for this problem, as Validate would: a VM that Check refuses gets no place.
@@ -83,14 +129,12 @@ func (x *Placer) place(forms []model.VM, allow func(model.HostIx) bool) (Decisio
 		if x.Check(v) != nil {
 			continue
 		}
-		q.begin(x, v, f)
+		q.begin(v, f)
 		if v.Initial != model.None {
 			q.initial(x)
 		}
-		if x.tree.size > 0 && !v.Fixed && x.canLeave(v) {
-			if lb, ok := q.bound(x, 1); ok {
-				q.walk(x, 1, lb)
-			}
+		if x.tree.built && !v.Fixed && x.canLeave(v) {
+			q.classes(x)
 		}
 	}
 	return q.best, q.found
@@ -110,18 +154,12 @@ func (x *Placer) canLeave(v *model.VM) bool {
 	return true
 }
 
-func (q *query) begin(x *Placer, v *model.VM, form int) {
+func (q *query) begin(v *model.VM, form int) {
 	q.vm, q.form, q.seen, q.visits = v, form, 0, 0
 	q.stamp++
 	if q.stamp == 0 { // wrapped: old choices would pass for new ones
 		clear(q.pools)
 		q.stamp = 1
-	}
-	q.fitMin = math.MaxInt64
-	for _, c := range x.p.Fit[v.Class] {
-		if c != model.Forbidden {
-			q.fitMin = min(q.fitMin, c)
-		}
 	}
 	q.needQ, q.needR = 0, 0
 	for _, n := range v.NICs {
@@ -130,13 +168,40 @@ func (q *query) begin(x *Placer, v *model.VM, form int) {
 	}
 }
 
-// bound is what the VM costs at least on the hosts under node i; false: none of them takes it.
-func (q *query) bound(x *Placer, i int) (int64, bool) {
-	t, n := &x.tree, &x.tree.node[i]
-	if n.classLo > n.classHi {
+// classes searches the classes that can take the VM, the most promising first.
+func (q *query) classes(x *Placer) {
+	t := &x.tree
+	row := x.p.Fit[q.vm.Class]
+	q.roots = q.roots[:0]
+	for c := range t.span {
+		s := &t.span[c]
+		if s.size == 0 || row[c] == model.Forbidden {
+			continue
+		}
+		n := t.node(s, 1)
+		if cost, ok := q.bound(x, n, row[c]); ok {
+			q.roots = append(q.roots, root{c, cost, n[keyWord]})
+		}
+	}
+	slices.SortFunc(q.roots, func(a, b root) int {
+		return cmp.Or(cmp.Compare(a.cost, b.cost), cmp.Compare(a.key, b.key), cmp.Compare(a.class, b.class))
+	})
+	for i := range q.roots {
+		r := &q.roots[i]
+		w := walk{q, x, &t.span[r.class], row[r.class]}
+		if !w.down(1, r.cost, r.key) {
+			return
+		}
+	}
+}
+
+// bound is what the VM costs at least on the hosts under a node of a class where it costs fit; false: none of them takes it.
+func (q *query) bound(x *Placer, n []int64, fit int64) (int64, bool) {
+	if n[reachLoWord] > n[reachHiWord] {
 		return 0, false
 	}
-	free := t.free[i*t.width : (i+1)*t.width]
+	t := &x.tree
+	free := n[freeWord:t.slack]
 	for r, d := range q.vm.Demand {
 		if d > free[r] && d > 0 {
 			return 0, false
@@ -145,34 +210,22 @@ func (q *query) bound(x *Placer, i int) (int64, bool) {
 	if q.needQ > 0 && q.needQ > free[t.width-2] || q.needR > 0 && q.needR > free[t.width-1] {
 		return 0, false
 	}
-	cost := n.on
-	if n.classLo == n.classHi {
-		c := x.p.Fit[q.vm.Class][n.classLo]
-		if c == model.Forbidden {
-			return 0, false
-		}
-		cost += c
-	} else {
-		if q.fitMin == math.MaxInt64 {
-			return 0, false
-		}
-		cost += q.fitMin
-	}
-	if n.reachLo == n.reachHi && len(q.vm.Disks) > 0 {
-		c := q.choice(x, n.reachLo)
-		if !c.ok {
-			return 0, false
-		}
-		cost += c.cost
-	}
+	cost := n[onWord] + fit
 	for k, r := range t.loads {
-		d, s := q.vm.Demand[r], t.slack[i*len(t.loads)+k]
+		d, s := q.vm.Demand[r], n[t.slack+k]
 		if d > s {
 			cost += x.p.Resources[r].Load * (d - max(0, s))
 		}
 	}
 	for b := range t.bals {
-		cost += q.balance(x, b, t.low[i*t.bals+b], t.high[i*t.bals+b])
+		cost += q.balance(x, b, n[t.level+2*b], n[t.level+2*b+1])
+	}
+	if n[reachLoWord] == n[reachHiWord] && len(q.vm.Disks) > 0 {
+		c := q.choice(x, int32(n[reachLoWord])) //nolint:gosec // MaxHosts
+		if !c.ok {
+			return 0, false
+		}
+		cost += c.cost
 	}
 	return cost, true
 }
@@ -203,42 +256,51 @@ func (q *query) better(cost, key int64, h model.HostIx) bool {
 	return h < q.best.Host
 }
 
-// promising says whether node i, of this bound, can hold a better place.
-func (q *query) promising(x *Placer, i int, cost int64) bool {
+// promising says whether a node of this bound and key can hold a better place.
+func (q *query) promising(cost, key int64) bool {
 	if !q.found {
 		return true
 	}
 	if cost != q.best.Cost {
 		return cost < q.best.Cost
 	}
-	return x.tree.node[i].key <= q.key
+	return key <= q.key
 }
 
 // visitsEach is how many nodes are looked at for each candidate, once there is a place.
 const visitsEach = 16
 
-// walk goes down to the hosts under node i, the more promising side first. False: enough was seen.
-func (q *query) walk(x *Placer, i int, lb int64) bool {
-	if !q.promising(x, i, lb) {
+// walk is a search of one class.
+type walk struct {
+	q   *query
+	x   *Placer
+	s   *span
+	fit int64
+}
+
+// down looks at the hosts under node k, the more promising side first. False: enough was seen.
+func (w *walk) down(k int, cost, key int64) bool {
+	q, x := w.q, w.x
+	if !q.promising(cost, key) {
 		return true
 	}
 	if q.visits++; q.found && x.o.Candidates > 0 && q.visits > visitsEach*x.o.Candidates {
 		return false
 	}
-	if i >= x.tree.size {
-		h := x.tree.leaf[i-x.tree.size]
-		if h != q.vm.Initial {
-			q.leaf(x, h, lb)
+	t := &x.tree
+	if k >= w.s.size {
+		if h := t.leaf[w.s.first+k-w.s.size]; h != q.vm.Initial {
+			q.leaf(x, h, cost)
 		}
 		return x.o.Candidates == 0 || q.seen < x.o.Candidates
 	}
-	a, b := 2*i, 2*i+1
-	ca, okA := q.bound(x, a)
-	cb, okB := q.bound(x, b)
-	if okA && okB && (cb < ca || cb == ca && x.tree.node[b].key < x.tree.node[a].key) {
-		return q.walk(x, b, cb) && q.walk(x, a, ca)
+	a, b := t.node(w.s, 2*k), t.node(w.s, 2*k+1)
+	ca, okA := q.bound(x, a, w.fit)
+	cb, okB := q.bound(x, b, w.fit)
+	if okA && okB && (cb < ca || cb == ca && b[keyWord] < a[keyWord]) {
+		return w.down(2*k+1, cb, b[keyWord]) && w.down(2*k, ca, a[keyWord])
 	}
-	return (!okA || q.walk(x, a, ca)) && (!okB || q.walk(x, b, cb))
+	return (!okA || w.down(2*k, ca, a[keyWord])) && (!okB || w.down(2*k+1, cb, b[keyWord]))
 }
 
 // leaf judges one open host of which the amounts and the pools are known to do; cost is exact but for moving there.
@@ -302,7 +364,12 @@ func (q *query) initial(x *Placer) {
 
 // offer takes a place that is better than the best so far, if the NICs have room too.
 func (q *query) offer(x *Placer, d Decision) {
-	if !q.better(d.Cost, math.MinInt64, d.Host) { // not even with the best key
+	key := int64(math.MinInt64) // with a rater: not even with the best key
+	if x.o.Rater == nil {
+		key = x.key(d.Host)
+	}
+	if !q.better(d.Cost, key, d.Host) {
+		q.seen++
 		return
 	}
 	nics, repack, ok := x.packNICs(d.Host, q.vm, true)
@@ -310,7 +377,6 @@ func (q *query) offer(x *Placer, d Decision) {
 		return
 	}
 	q.seen++
-	key := x.key(d.Host)
 	if x.o.Rater != nil {
 		key = x.o.Rater.Rate(x, d.Host, q.vm)
 	}

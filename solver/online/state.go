@@ -13,7 +13,7 @@ type hostState struct {
 	extra []int64
 	vms   []int32
 	nics  []model.NIC // what each NIC has left
-	leaf  int32       // in the tree
+	leaf  int32       // in the tree of its class
 	reach int32       // which set of pools it reaches
 }
 

@@ -9,42 +9,96 @@ import (
 	"github.com/berth-project/berth/plan/model"
 )
 
-// tree is a segment tree over the hosts, ordered by class, what they reach and index. A node bounds the hosts under it:
-// what one of them has free at most, and what a VM costs there at least. Update and the way down to one host take
-// O(log hosts) nodes of O(resources).
+// tree is a segment tree over the hosts of each class, ordered by what they reach and index. A node bounds the hosts under
+// it: what one of them has free at most, and what a VM costs there at least. A class has a tree of its own, because what
+// a VM costs on the class is then known at the root: a node over several classes could only say the least of them all.
+// Update and the way down to one host take O(log hosts) nodes of O(resources).
 type tree struct {
-	size  int // leaves, a power of two; 0: not built
+	built bool
 	width int // of free: the resources, then NIC queues and NIC rate in all
 	loads []int
 	bals  int
-	leaf  []model.HostIx // by leaf
-	free  []int64        // by node and resource: the most free
-	slack []int64        // by node and priced resource: the most left under the soft mark
-	low   []int64        // by node and balance: the least and
-	high  []int64        // the greatest of target times free A less free B
-	node  []bound
-	reach [][]model.PoolIx // by reach set
+	// data holds the nodes, each stride words in a row, so that the two children of a node, which are looked at together, are
+	// neighbours: the words named below, then the most free by resource, the most left under the soft mark by priced
+	// resource, and the least and the greatest of target times free A less free B by balance.
+	data   []int64
+	stride int
+	slack  int              // where in a node the soft marks begin,
+	level  int              // and the balances
+	leaf   []model.HostIx   // by leaf of all trees, in order
+	span   []span           // by class
+	reach  [][]model.PoolIx // by reach set
 	// unit is, by resource, the largest capacity of a host: what shares are of.
 	unit []int64
 }
 
-// bound is what a node knows besides amounts.
-type bound struct {
-	on, key          int64
-	classLo, classHi int32 // of open hosts; lo > hi: there are none
-	reachLo, reachHi int32
+// span is the tree of one class: node 1 is its root, 2k and 2k+1 are the children of k, and its leaves begin at size.
+type span struct {
+	base  int // of its nodes among all
+	size  int // leaves, a power of two; 0: no host is of the class
+	first int // of its leaves among all
+	count int // hosts
 }
 
+// The first words of a node.
+const (
+	onWord      = iota // the least price of a host being in use
+	keyWord            // the least packing score
+	reachLoWord        // the reach sets of open hosts; lo > hi: there are none
+	reachHiWord
+	freeWord
+)
+
 const share = 1 << 20 // of a whole, in packing scores
+
+// node is node k of a class.
+func (t *tree) node(s *span, k int) []int64 {
+	i := (s.base + k) * t.stride
+	return t.data[i : i+t.stride : i+t.stride]
+}
+
+// leafOf is the leaf of a host.
+func (t *tree) leafOf(x *Placer, h model.HostIx) (*span, int) {
+	s := &t.span[x.p.Hosts[h].Class]
+	return s, s.size + int(x.hosts[h].leaf)
+}
 
 // buildTree makes the tree from nothing: O(hosts log hosts).
 func (x *Placer) buildTree() {
 	t := &x.tree
-	n := len(x.hosts)
-	t.size, t.width = 1, len(x.p.Resources)+2
-	for t.size < n {
-		t.size *= 2
+	t.shape(x)
+	x.reachSets()
+	t.leaf = make([]model.HostIx, len(x.hosts))
+	for i := range t.leaf {
+		t.leaf[i] = model.HostIx(i) //nolint:gosec // MaxHosts
 	}
+	slices.SortFunc(t.leaf, func(a, b model.HostIx) int {
+		return cmp.Or(cmp.Compare(x.p.Hosts[a].Class, x.p.Hosts[b].Class), cmp.Compare(x.hosts[a].reach, x.hosts[b].reach), cmp.Compare(a, b))
+	})
+	nodes := t.spans(x)
+	t.data = make([]int64, nodes*t.stride)
+	for c := range t.span {
+		s := &t.span[c]
+		for i := range s.size {
+			if i < s.count {
+				h := t.leaf[s.first+i]
+				x.hosts[h].leaf = int32(i) //nolint:gosec // MaxHosts
+				t.setLeaf(x, h)
+			} else {
+				t.void(t.node(s, s.size+i))
+			}
+		}
+		for i := s.size - 1; i > 0; i-- {
+			t.join(s, i)
+		}
+	}
+	t.built = true
+	x.q.pools = make([]poolChoice, len(t.reach))
+}
+
+// shape says what a node knows.
+func (t *tree) shape(x *Placer) {
+	t.width = len(x.p.Resources) + 2
 	t.loads = t.loads[:0]
 	t.unit = make([]int64, len(x.p.Resources))
 	for r := range x.p.Resources {
@@ -56,31 +110,37 @@ func (x *Placer) buildTree() {
 		}
 	}
 	t.bals = len(x.p.Balances)
-	x.reachSets()
-	t.leaf = make([]model.HostIx, n)
-	for i := range t.leaf {
-		t.leaf[i] = model.HostIx(i) //nolint:gosec // MaxHosts
+	t.slack = freeWord + t.width
+	t.level = t.slack + len(t.loads)
+	t.stride = t.level + 2*t.bals
+}
+
+// spans gives each class its nodes, and returns how many there are.
+func (t *tree) spans(x *Placer) int {
+	classes := 0
+	for h := range x.p.Hosts {
+		classes = max(classes, int(x.p.Hosts[h].Class)+1)
 	}
-	slices.SortFunc(t.leaf, func(a, b model.HostIx) int {
-		return cmp.Or(cmp.Compare(x.p.Hosts[a].Class, x.p.Hosts[b].Class), cmp.Compare(x.hosts[a].reach, x.hosts[b].reach), cmp.Compare(a, b))
-	})
-	t.free = make([]int64, 2*t.size*t.width)
-	t.slack = make([]int64, 2*t.size*len(t.loads))
-	t.low = make([]int64, 2*t.size*t.bals)
-	t.high = make([]int64, 2*t.size*t.bals)
-	t.node = make([]bound, 2*t.size)
-	for i := range t.size {
-		if i < n {
-			x.hosts[t.leaf[i]].leaf = int32(i) //nolint:gosec // MaxHosts
-			t.setLeaf(x, t.leaf[i])
-		} else {
-			t.void(t.size + i)
+	t.span = make([]span, classes)
+	nodes := 0
+	for i, h := range t.leaf {
+		s := &t.span[x.p.Hosts[h].Class]
+		if s.count++; s.count == 1 {
+			s.first = i
 		}
 	}
-	for i := t.size - 1; i > 0; i-- {
-		t.join(i)
+	for c := range t.span {
+		s := &t.span[c]
+		if s.count == 0 {
+			continue
+		}
+		for s.size = 1; s.size < s.count; {
+			s.size *= 2
+		}
+		s.base = nodes
+		nodes += 2 * s.size
 	}
-	x.q.pools = make([]poolChoice, len(t.reach))
+	return nodes
 }
 
 // reachSets numbers the sets of pools that hosts reach, in the order of the hosts.
@@ -103,60 +163,59 @@ func (x *Placer) reachSets() {
 	}
 }
 
-// update brings the tree up to date with one host.
+// update brings the tree up to date with one host. What does not change a node changes none above it.
 func (t *tree) update(x *Placer, h model.HostIx) {
-	if t.size == 0 {
+	if !t.built {
 		return
 	}
 	t.setLeaf(x, h)
-	for i := (t.size + int(x.hosts[h].leaf)) / 2; i > 0; i /= 2 {
-		t.join(i)
+	s, k := t.leafOf(x, h)
+	for k /= 2; k > 0 && t.join(s, k); k /= 2 {
 	}
 }
 
 // void makes a node one of no hosts.
-func (t *tree) void(i int) {
+func (t *tree) void(n []int64) {
+	n[onWord], n[keyWord], n[reachLoWord], n[reachHiWord] = math.MaxInt64, math.MaxInt64, math.MaxInt64, -1
 	for r := range t.width {
-		t.free[i*t.width+r] = -1
+		n[freeWord+r] = -1
 	}
 	for k := range t.loads {
-		t.slack[i*len(t.loads)+k] = math.MinInt64
+		n[t.slack+k] = math.MinInt64
 	}
 	for b := range t.bals {
-		t.low[i*t.bals+b], t.high[i*t.bals+b] = math.MaxInt64, math.MinInt64
+		n[t.level+2*b], n[t.level+2*b+1] = math.MaxInt64, math.MinInt64
 	}
-	t.node[i] = bound{on: math.MaxInt64, key: math.MaxInt64, classLo: math.MaxInt32, classHi: -1, reachLo: math.MaxInt32, reachHi: -1}
 }
 
 func (t *tree) setLeaf(x *Placer, h model.HostIx) {
 	s, host := &x.hosts[h], &x.p.Hosts[h]
-	i := t.size + int(s.leaf)
+	n := t.node(t.leafOf(x, h))
 	if !host.Open {
-		t.void(i)
+		t.void(n)
 		return
 	}
-	free := t.free[i*t.width : (i+1)*t.width]
 	for r := range s.use {
-		free[r] = host.Capacity[r] - s.use[r] - s.extra[r]
+		n[freeWord+r] = host.Capacity[r] - s.use[r] - s.extra[r]
 	}
 	q, rate := int64(0), int64(0)
 	for k := range s.nics {
 		q += int64(s.nics[k].Queues)
 		rate += s.nics[k].Rate
 	}
-	free[t.width-2], free[t.width-1] = q, rate
+	n[freeWord+t.width-2], n[freeWord+t.width-1] = q, rate
 	for k, r := range t.loads {
-		t.slack[i*len(t.loads)+k] = host.Soft[r] - s.use[r]
+		n[t.slack+k] = host.Soft[r] - s.use[r]
 	}
 	for b := range t.bals {
 		v := x.short(b, h)
-		t.low[i*t.bals+b], t.high[i*t.bals+b] = v, v
+		n[t.level+2*b], n[t.level+2*b+1] = v, v
 	}
-	on := host.On
+	n[onWord] = host.On
 	if len(s.vms) > 0 {
-		on = 0
+		n[onWord] = 0
 	}
-	t.node[i] = bound{on: on, key: x.key(h), classLo: host.Class, classHi: host.Class, reachLo: s.reach, reachHi: s.reach}
+	n[keyWord], n[reachLoWord], n[reachHiWord] = x.key(h), int64(s.reach), int64(s.reach)
 }
 
 // short is what balance b prices on a host, before it is cut at nothing.
@@ -198,24 +257,24 @@ func shareOf(n, unit int64) int64 {
 	return int64(q) //nolint:gosec // at most share
 }
 
-// join makes node i the bound of its two children.
-func (t *tree) join(i int) {
-	a, b := 2*i, 2*i+1
-	for r := range t.width {
-		t.free[i*t.width+r] = max(t.free[a*t.width+r], t.free[b*t.width+r])
+// join makes node k of a class the bound of its two children, and says whether that changed it.
+func (t *tree) join(s *span, k int) bool {
+	n, a, b := t.node(s, k), t.node(s, 2*k), t.node(s, 2*k+1)
+	changed := false
+	set := func(i int, v int64) {
+		changed = changed || n[i] != v
+		n[i] = v
 	}
-	n := len(t.loads)
-	for k := range n {
-		t.slack[i*n+k] = max(t.slack[a*n+k], t.slack[b*n+k])
+	set(onWord, min(a[onWord], b[onWord]))
+	set(keyWord, min(a[keyWord], b[keyWord]))
+	set(reachLoWord, min(a[reachLoWord], b[reachLoWord]))
+	set(reachHiWord, max(a[reachHiWord], b[reachHiWord]))
+	for i := freeWord; i < t.level; i++ {
+		set(i, max(a[i], b[i]))
 	}
-	for k := range t.bals {
-		t.low[i*t.bals+k] = min(t.low[a*t.bals+k], t.low[b*t.bals+k])
-		t.high[i*t.bals+k] = max(t.high[a*t.bals+k], t.high[b*t.bals+k])
+	for i := t.level; i < t.stride; i += 2 {
+		set(i, min(a[i], b[i]))
+		set(i+1, max(a[i+1], b[i+1]))
 	}
-	x, y := &t.node[a], &t.node[b]
-	t.node[i] = bound{
-		on: min(x.on, y.on), key: min(x.key, y.key),
-		classLo: min(x.classLo, y.classLo), classHi: max(x.classHi, y.classHi),
-		reachLo: min(x.reachLo, y.reachLo), reachHi: max(x.reachHi, y.reachHi),
-	}
+	return changed
 }
