@@ -55,6 +55,8 @@ type Level struct {
 	Spread   Domain         `json:"spread"` // over what a spread group of this level is spread
 	// Protect: a VM of the level keeps a place to go to when what the catalogue's reserve names is lost.
 	Protect bool `json:"protect"`
+	// GiveWay: where a VM of higher priority has no right place, one of this level may be moved below what it asks for.
+	GiveWay bool `json:"giveWay,omitempty"`
 	// Rate is the bandwidth reserved for the VM on one NIC, with Queues; 0 reserves nothing.
 	Rate fleet.Mbps `json:"rate,omitempty"`
 	// IO is what is reserved for each disk in its pool.

@@ -17,6 +17,7 @@ func (c *Catalogue) Explain(w io.Writer) error {
 	b.WriteString("\nLevels, low to high: what a VM of the level needs at least\n")
 	c.explainLevels(&b)
 	c.explainFit(&b)
+	c.explainGiveWay(&b)
 	c.explainRules(&b)
 	c.explainDefaults(&b)
 	c.explainMoves(&b)
@@ -41,6 +42,19 @@ func (c *Catalogue) explainLevels(b *strings.Builder) {
 			c.security[l.Security], fmt.Sprint(l.Priority), string(l.Spread))
 	}
 	_ = t.Flush() // into a strings.Builder
+}
+
+// explainGiveWay names the levels whose VMs may be displaced; nothing when there is none.
+func (c *Catalogue) explainGiveWay(b *strings.Builder) {
+	var names []string
+	for i := range c.levels {
+		if c.levels[i].GiveWay {
+			names = append(names, c.levels[i].Name)
+		}
+	}
+	if names != nil {
+		fmt.Fprintf(b, "\nLevels that give way: for a higher priority their VMs may be moved below their tiers\n  %s\n", strings.Join(names, ", "))
+	}
 }
 
 // ruleLists are the lists of rules with what they are about.

@@ -26,6 +26,7 @@ type need struct {
 	security      int
 	priority      Priority
 	protect       bool
+	giveWay       bool
 	rate          fleet.Mbps
 	io            IONeed
 	ioLimit       *ioLimit           // of an override of IOPS by a label that may not ask for all; nil: none
@@ -48,7 +49,7 @@ func plainNeed(c *Catalogue, level int) *need {
 	return &need{
 		obeyed: true, level: level, server: l.Server, storage: l.Storage, nicClass: l.NICClass, queues: l.Queues,
 		security: l.Security, priority: l.Priority, spreadDomain: l.Spread, protect: l.Protect,
-		rate: l.Rate, io: l.IO, hypervisors: l.Hypervisors,
+		rate: l.Rate, io: l.IO, hypervisors: l.Hypervisors, giveWay: l.GiveWay,
 	}
 }
 

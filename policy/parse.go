@@ -17,7 +17,7 @@ var (
 	tierKeys  = []string{"server", "storage"}
 	matchKeys = []string{"servers", "security", "pools", "nics"}
 	levelKeys = []string{"name", "server", "storage", "nic_class", "nic_queues", "security", "priority", "spread", "protect",
-		"nic_rate", "iops", "iops_per_gib", "throughput", "hypervisor"}
+		"nic_rate", "iops", "iops_per_gib", "throughput", "hypervisor", "give_way"}
 	defaultKeys   = []string{"unlabelled", "unsigned_ceiling", "overcommit", "pool_reserve_percent"}
 	overcommitKey = []string{"cpu", "memory", "by_tier"}
 	domains       = domainNames()
@@ -223,6 +223,8 @@ func (p *parser) level(item *yaml.Node, keys map[string]*yaml.Node) Level {
 			p.fit(&l, key, n)
 		case "protect":
 			l.Protect = p.choice(n, "protect", booleans) == 1
+		case "give_way":
+			l.GiveWay = p.choice(n, "give_way", booleans) == 1
 		}
 	}
 	return l
@@ -252,6 +254,10 @@ func (p *parser) monotone(item *yaml.Node, keys map[string]*yaml.Node, low, l *L
 	less("throughput", "throughput", int(low.IO.Throughput), int(l.IO.Throughput), nil)
 	less("priority", "priority", int(low.Priority), int(l.Priority), nil)
 	less("protect", "protection", boolRank(low.Protect), boolRank(l.Protect), booleans)
+	if l.GiveWay && !low.GiveWay {
+		p.fault(keys["give_way"], fmt.Sprintf("level %q gives way and %q, which comes before it, does not", l.Name, low.Name),
+			"give_way in every level below one that has it")
+	}
 }
 
 // nameOf is the name of a rank, or the number itself where numbers are their own names.

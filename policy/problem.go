@@ -97,6 +97,9 @@ type Requirement struct {
 	AffinityGroup string
 	// Protect: the VM keeps a place to go to when what Problem.Reserve names is lost.
 	Protect bool
+	// GiveWay: for a VM of strictly higher priority that has no legal place otherwise, a plan may displace the VM: move it
+	// to a host or pools below Server, NICClass and the disks' Tier, and below nothing else.
+	GiveWay bool
 	// Hold: why the VM stays where it is (its label could not be read, its host is unreachable, it is
 	// suspended or pinned); empty: it may move.
 	Hold string

@@ -163,7 +163,7 @@ func newResolver(c *Catalogue, s *fleet.Snapshot) *resolver {
 
 // vm is the requirement of one VM: the strictest of its labelled disks, or the default.
 func (r *resolver) vm(v *fleet.VM) Requirement {
-	req := Requirement{Hold: r.hold(v), Disks: make([]DiskRequirement, len(v.Disks))}
+	req := Requirement{Hold: r.hold(v), Disks: make([]DiskRequirement, len(v.Disks)), GiveWay: true}
 	level := -1
 	asked := asking{cat: r.cat, rank: -1}
 	spread, affinity := -1, -1   // trust of the labels whose groups req has
@@ -219,6 +219,7 @@ func (q *Requirement) raise(n *need) {
 	q.Security = max(q.Security, n.security)
 	q.Rate = max(q.Rate, n.rate)
 	q.Protect = q.Protect || n.protect
+	q.GiveWay = q.GiveWay && n.giveWay
 }
 
 // asking finds the level that a VM's labels ask for: the highest that the catalogue has, else the first name.
