@@ -74,6 +74,8 @@ type checker struct {
 	at  int        // number of the step being checked
 	vm  fleet.VMID // of that step
 	out []Violation
+	// displaced are the steps that bring a VM below its need.
+	displaced []*Step
 }
 
 func (c *checker) say(constraint, format string, args ...any) {
@@ -125,6 +127,7 @@ func (c *checker) steps(steps []Step) {
 		}
 		c.settled(moves)
 	}
+	c.justify()
 	c.at, c.vm = 0, ""
 	groups := make([]string, 0, len(before))
 	for g := range before {
@@ -166,11 +169,12 @@ func (c *checker) step(st *Step) {
 	if r := HoldReason(c.w.p, v.vm); r != "" {
 		c.say(ConstraintHeld, "%s", r)
 	}
+	displaced := c.displaces(v, st)
 	if to.Host != v.at.Host {
-		c.host(v, to.Host)
+		c.host(v, to.Host, displaced)
 	}
-	c.storage(v, to)
-	c.mode(v, st)
+	c.storage(v, to, displaced)
+	c.mode(v, st, displaced)
 	c.w.move(v, to)
 }
 
@@ -199,6 +203,11 @@ func (c *checker) lists(p *Plan) {
 			c.say(ConstraintSummary, "cannot place %s of level %q, the VM's is %q", u.VM, u.Level, l)
 		}
 		unplaced[u.VM] = true
+	}
+	for _, st := range c.displaced {
+		if id := st.Move.VM.ID; !unplaced[id] && c.w.brokenAlone(c.w.vms[id]) {
+			c.say(ConstraintSummary, "does not list %s as without a right place, and displaces it", id)
+		}
 	}
 	c.unordered(p, held)
 }

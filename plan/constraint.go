@@ -65,6 +65,8 @@ const (
 	ConstraintHeld = "held"
 	// ConstraintRisk: a risk is not declared, or one is declared that there is not.
 	ConstraintRisk = "risk"
+	// ConstraintDisplaced: a VM would go below what its label asks for, and no VM of higher priority gets a right place by that.
+	ConstraintDisplaced = "displaced"
 	// ConstraintModule: an I/O module cannot be attached so, or a VM would lose what it brings.
 	ConstraintModule = "module"
 	// ConstraintWave: the waves are not numbered in order, or the steps of one may not run at once.

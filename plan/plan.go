@@ -42,6 +42,9 @@ type Step struct {
 	Bytes fleet.Bytes `json:"bytes"`
 	// Risks that must be accepted by name to apply this step.
 	Risks []Risk `json:"risks,omitempty"`
+	// GivesWayTo, where RiskDisplaced is among the risks, is a VM of strictly higher priority that this plan brings from a
+	// place that breaks its need to a right one, and that had none otherwise.
+	GivesWayTo fleet.VMID `json:"givesWayTo,omitempty"`
 }
 
 // Risk names what an operator must accept: --accept-risk=NAME.
@@ -51,6 +54,8 @@ type Risk string
 const (
 	// RiskDowntime: a running guest is shut down, moved and started again.
 	RiskDowntime Risk = "downtime"
+	// RiskDisplaced: the VM gives way to one of higher priority, and gets a host or pool below what its label asks for.
+	RiskDisplaced Risk = "displaced"
 )
 
 // Unplaced is a VM whose need cannot be met.
@@ -90,6 +95,7 @@ type Summary struct {
 	Moves       int         `json:"moves"`
 	Modules     int         `json:"modules,omitempty"` // I/O modules that move
 	Unplaced    int         `json:"unplaced"`
+	Displaced   int         `json:"displaced,omitempty"` // of Unplaced: VMs that the plan brings below their need
 	Held        int         `json:"held"`
 	Bytes       fleet.Bytes `json:"bytes"`
 	CostBefore  int64       `json:"costBefore"` // points, of the soft costs without moves

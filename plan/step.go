@@ -90,8 +90,8 @@ func (w *world) hostRefusal(v *vmAt, id fleet.HostID) refusal {
 
 // host checks the arrival of v on a new host. While the step lasts v counts at both ends; the source gains
 // nothing, so that only the target has to be looked at.
-func (c *checker) host(v *vmAt, id fleet.HostID) {
-	if r := c.w.hostRefusal(v, id); r.constraint != "" {
+func (c *checker) host(v *vmAt, id fleet.HostID, displaced bool) {
+	if r := c.w.arrivalRefusal(v, id, displaced); r.constraint != "" {
 		c.say(r.constraint, "%s", r.detail)
 	}
 	h := c.w.hosts[id]
@@ -142,7 +142,7 @@ func (w *world) reachRefusal(v *vmAt, to fleet.Placement) string {
 
 // storage checks the pools of a step. Both ends of a move take room while it lasts: the target's is gone
 // before the source's is free.
-func (c *checker) storage(v *vmAt, to fleet.Placement) {
+func (c *checker) storage(v *vmAt, to fleet.Placement, displaced bool) {
 	if r := c.w.reachRefusal(v, to); r != "" {
 		c.say(ConstraintPoolReach, "%s", r)
 	}
@@ -152,7 +152,7 @@ func (c *checker) storage(v *vmAt, to fleet.Placement) {
 			continue
 		}
 		facts, need := c.w.p.Pools[d.Pool], v.need.Disks[i]
-		if facts.Tier < max(need.Tier, 0) {
+		if facts.Tier < max(need.Tier, 0) && (!displaced || facts.Tier < 0) {
 			c.say(ConstraintPoolTier, "pool %s is of tier %s, disk %s needs %s", d.Pool, c.w.p.PoolTier(facts.Tier), d.Disk,
 				c.w.p.PoolTier(need.Tier))
 		}
@@ -192,7 +192,7 @@ func rateText(needs []QueueNeed) string {
 	return sum.String()
 }
 
-func (c *checker) mode(v *vmAt, st *Step) {
+func (c *checker) mode(v *vmAt, st *Step, displaced bool) {
 	ch := changeOf(v, st.Move.To)
 	src := c.w.p.Snapshot.Source(v.vm.Source)
 	if m := st.Move.Mode; m != fleet.Live && m != fleet.Offline {
@@ -203,6 +203,9 @@ func (c *checker) mode(v *vmAt, st *Step) {
 	var want []Risk
 	if ch.down(v.vm, st.Move.Mode) {
 		want = []Risk{RiskDowntime}
+	}
+	if displaced && c.w.below(v, st.Move.To) {
+		want = append(want, RiskDisplaced)
 	}
 	if !slices.Equal(st.Risks, want) {
 		c.say(ConstraintRisk, "declares %v, expected %v", st.Risks, want)

@@ -22,6 +22,7 @@ func Summarize(problem *policy.Problem, p *Plan) (Summary, error) {
 		_, s.Reserve.SurvivedBefore, _ = w.reserveCount()
 	}
 	touched := make(map[fleet.VMID]bool, len(p.Steps)+len(p.Unplaced)+len(p.Held))
+	displaced := map[fleet.VMID]bool{}
 	for i := range p.Steps {
 		st := &p.Steps[i]
 		if a := st.Attach; a != nil {
@@ -41,6 +42,9 @@ func Summarize(problem *policy.Problem, p *Plan) (Summary, error) {
 		}
 		c := changeOf(v, st.Move.To)
 		touched[v.vm.ID] = true
+		if slices.Contains(st.Risks, RiskDisplaced) {
+			displaced[v.vm.ID] = true
+		}
 		s.Bytes += c.copied
 		s.CostOfMoves += MoveCost(problem.Weights, c.copied, c.down(v.vm, st.Move.Mode)) +
 			LinkCost(problem.Weights, v.vm, st.Move.Mode, c.host)
@@ -48,6 +52,10 @@ func Summarize(problem *policy.Problem, p *Plan) (Summary, error) {
 	}
 	for _, u := range p.Unplaced {
 		touched[u.VM] = true
+		if displaced[u.VM] {
+			s.Displaced++
+			delete(displaced, u.VM)
+		}
 	}
 	for _, h := range p.Held {
 		touched[h.VM] = true
