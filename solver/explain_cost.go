@@ -71,7 +71,7 @@ func (s *state) loadOf(i vmIx, at, other hostIx) int64 {
 	sum := func(on hostIx) int64 {
 		var parts int64
 		for _, h := range [2]hostIx{at, other} {
-			l := s.load(m, h)
+			l := s.hosts[h].load
 			if s.vms[i].host == h {
 				l.Add(v, -1)
 			}

@@ -45,7 +45,7 @@ func (x *search) progress() {
 		}
 	}
 	for h := range x.hosts {
-		parts += x.hostParts(m, hostIx(h), x.load(m, hostIx(h))) // fewer hosts than 2^31
+		parts += x.hostParts(m, hostIx(h), x.hosts[h].load) // fewer hosts than 2^31
 	}
 	x.opts.Progress(int64(soft) + m.Points(parts))
 }
@@ -65,7 +65,7 @@ func (x *search) pays(u *unit, saved points, p place) bool {
 	sum := func() int64 {
 		var c int64
 		for _, h := range hosts {
-			c += x.hostParts(m, h, x.load(m, h))
+			c += x.hostParts(m, h, x.hosts[h].load)
 		}
 		return c
 	}
@@ -184,7 +184,7 @@ func (x *search) savedSince(c *compiler, mark int) int64 {
 	now, then := map[hostIx]plan.Load{}, map[hostIx]plan.Load{}
 	note := func(h hostIx) {
 		if _, ok := now[h]; !ok {
-			now[h] = x.load(c.prices, h)
+			now[h] = x.hosts[h].load
 			then[h] = now[h]
 		}
 	}
@@ -219,15 +219,7 @@ func (x *search) savedSince(c *compiler, mark int) int64 {
 	return saved
 }
 
-// load is what is promised on h.
-func (s *state) load(m plan.Prices, h hostIx) plan.Load {
-	var l plan.Load
-	for _, i := range s.hosts[h].vms {
-		l.Add(m.Of(s.vms[i].snap), 1)
-	}
-	return l
-}
-
+// hostParts is what h costs with l promised on it, in parts of a point.
 func (s *state) hostParts(m plan.Prices, h hostIx, l plan.Load) int64 {
 	overload, stranded, energy := m.HostParts(s.hosts[h].facts, l)
 	return overload + stranded + energy

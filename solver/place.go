@@ -14,6 +14,7 @@ type place struct {
 	disks []poolIx
 	cost  points // of being there, and of the moves that lead there
 	score int64  // headroom of the host before
+	parts int64  // of a point, that hosts come to cost more; where hosts have a price and only of a place that find gives
 }
 
 // query is a search for the cheapest place of a unit.
@@ -288,7 +289,7 @@ func (s *state) find(u *unit, q query, seed uint64) (place, bool) {
 		defer s.bounded()()
 	}
 	var best place
-	found := 0
+	found, priced := 0, s.pricesHosts()
 	consider := func(h hostIx) {
 		if h == q.host {
 			return
@@ -299,6 +300,9 @@ func (s *state) find(u *unit, q query, seed uint64) (place, bool) {
 		s.lax = lax
 		if refused != "" || p.cost >= q.limit {
 			return
+		}
+		if priced {
+			p.parts = s.partsAt(u, h)
 		}
 		if found == 0 || s.better(p, best, seed) {
 			if s.spoils(u, h) {
@@ -338,6 +342,30 @@ func (s *state) find(u *unit, q query, seed uint64) (place, bool) {
 	return best, found > 0
 }
 
+// partsAt is what the hosts of u and h come to cost more by what is on them once u is on h, in parts of a point.
+func (s *state) partsAt(u *unit, h hostIx) int64 {
+	var sum int64
+	there := s.hosts[h].load
+	for n, i := range u.vms {
+		v := &s.vms[i]
+		if v.host == h {
+			continue
+		}
+		there.Add(v.load, 1)
+		if slices.ContainsFunc(u.vms[:n], func(j vmIx) bool { return s.vms[j].host == v.host }) {
+			continue // counted with the first that leaves it
+		}
+		left := s.hosts[v.host].load
+		for _, j := range u.vms[n:] {
+			if s.vms[j].host == v.host {
+				left.Add(s.vms[j].load, -1)
+			}
+		}
+		sum += s.hostParts(s.prices, v.host, left) - s.hostParts(s.prices, v.host, s.hosts[v.host].load)
+	}
+	return sum + s.hostParts(s.prices, h, there) - s.hostParts(s.prices, h, s.hosts[h].load)
+}
+
 // least is what a host must have free; a need of nothing is met by an over-full host.
 func (u *unit) least() amount {
 	a := amount{cpu: u.cpu, memory: u.memory, class: u.class, queues: u.queues, fast: u.fast, rate: u.rate}
@@ -367,7 +395,8 @@ func (s *state) stores(u *unit, b *bucket) bool {
 }
 
 func (s *state) better(a, b place, seed uint64) bool {
-	return cmp.Or(cmp.Compare(a.cost, b.cost), cmp.Compare(b.score, a.score),
+	whole := func(p *place) points { return p.cost + points(p.parts/s.prices.Scale()) }
+	return cmp.Or(cmp.Compare(whole(&a), whole(&b)), cmp.Compare(a.parts, b.parts), cmp.Compare(b.score, a.score),
 		cmp.Compare(mix(seed, a.host), mix(seed, b.host)), cmp.Compare(a.host, b.host)) < 0
 }
 

@@ -84,14 +84,13 @@ type search struct {
 	tops    []top            // scratch of wake
 	stopped bool             // by MaxSteps or Stop
 	halted  bool             // by Stop
-	prices  plan.Prices
 }
 
 func newSearch(s *state, opts Options) *search {
 	if opts.MaxSteps <= 0 || opts.MaxSteps > plan.MaxSteps {
 		opts.MaxSteps = plan.MaxSteps
 	}
-	return &search{state: s, opts: opts, version: 1, failed: map[unitIx]int{}, stuck: map[unitIx]int{}, futile: map[likeness]int{}, prices: plan.NewPrices(s.p)}
+	return &search{state: s, opts: opts, version: 1, failed: map[unitIx]int{}, stuck: map[unitIx]int{}, futile: map[likeness]int{}}
 }
 
 func (x *search) run() {

@@ -54,6 +54,7 @@ type state struct {
 	strand  bool             // nor is it one to pools
 	spoilt  int              // hosts that the present search found to be spared for the reserve; -1 outside of one
 
+	prices   plan.Prices
 	restored restoring
 }
 
@@ -63,6 +64,7 @@ type hostState struct {
 	facts   policy.HostFacts
 	cpu     fleet.MilliCPU // promised
 	memory  fleet.Bytes    // promised
+	load    plan.Load      // the same as prices count it
 	vms     []vmIx         // sorted
 	queued  []vmIx         // those of them that reserve a part of a NIC, sorted
 	nics    nicBook        // of queued
@@ -107,6 +109,7 @@ type vmState struct {
 	spread int    // index of its group in members, or none
 	kind   int    // of its spread's domain
 	moves  int
+	load   plan.Load // on its host
 }
 
 // unit is what is placed as one: a VM, or the VMs of an affinity group that may move.
@@ -175,7 +178,7 @@ func newState(p *policy.Problem) (*state, error) {
 	if err := snap.Validate(); err != nil {
 		return nil, fmt.Errorf("read problem: snapshot.%w", err)
 	}
-	s := &state{p: p, spread: map[domainKey]domainCount{}, epoch: 1}
+	s := &state{p: p, spread: map[domainKey]domainCount{}, epoch: 1, prices: plan.NewPrices(p)}
 	if err := s.addPools(); err != nil {
 		return nil, err
 	}
@@ -271,6 +274,7 @@ func (s *state) addVMs() error {
 			return fmt.Errorf("read problem: vm %s: no requirement for it and each of its %d disks", v.ID, len(v.Disks))
 		}
 		st := vmState{source: s.source(v.Source), snap: v, need: need, nics: plan.NICNeeds(v, &need), host: s.host(v.Host), hold: plan.HoldReason(s.p, v), unit: none, spread: none}
+		st.load = s.prices.Of(v)
 		st.disks, st.flat = make([]poolIx, len(v.Disks)), make([]bool, len(v.Disks))
 		used := int64(0)
 		for j, d := range v.Disks {
@@ -373,6 +377,7 @@ func (s *state) enter(i vmIx, h hostIx) {
 	v, host := &s.vms[i], &s.hosts[h]
 	host.cpu += v.snap.CPU
 	host.memory += v.snap.Memory
+	host.load.Add(v.load, 1)
 	host.vms = insert(host.vms, i)
 	if len(v.nics) > 0 {
 		host.queued = insert(host.queued, i)
@@ -385,6 +390,7 @@ func (s *state) leave(i vmIx, h hostIx) {
 	v, host := &s.vms[i], &s.hosts[h]
 	host.cpu -= v.snap.CPU
 	host.memory -= v.snap.Memory
+	host.load.Add(v.load, -1)
 	host.vms = remove(host.vms, i)
 	if len(v.nics) > 0 {
 		host.queued = remove(host.queued, i)
