@@ -207,7 +207,7 @@ func (x *Placer) onHost(i int, h model.HostIx) (Decision, bool) {
 	q := &x.q
 	q.found, q.allow, q.parked = false, nil, true
 	q.best = Decision{}
-	q.begin(&x.p.VMs[i], 0)
+	q.begin(x, &x.p.VMs[i], 0)
 	q.host(x, h)
 	q.parked = false
 	return q.best, q.found

@@ -25,7 +25,8 @@ type query struct {
 	best   Decision
 	key    int64
 	found  bool
-	roots  []root // of the classes that can take the VM
+	roots  []root  // of the classes that can take the VM
+	shape  []int64 // of the VM, for evenness
 }
 
 // root is a class to search, with the least that its hosts come to.
@@ -60,7 +61,7 @@ func (x *Placer) PlaceAmong(hosts []model.HostIx, forms ...model.VM) (Decision, 
 		if x.Check(v) != nil {
 			continue
 		}
-		q.begin(v, f)
+		q.begin(x, v, f)
 		for _, h := range hosts {
 			if h >= 0 && int(h) < len(x.hosts) {
 				q.host(x, h)
@@ -129,7 +130,7 @@ func (x *Placer) place(forms []model.VM, allow func(model.HostIx) bool) (Decisio
 		if x.Check(v) != nil {
 			continue
 		}
-		q.begin(v, f)
+		q.begin(x, v, f)
 		if v.Initial != model.None {
 			q.initial(x)
 		}
@@ -154,7 +155,7 @@ func (x *Placer) canLeave(v *model.VM) bool {
 	return true
 }
 
-func (q *query) begin(v *model.VM, form int) {
+func (q *query) begin(x *Placer, v *model.VM, form int) {
 	q.vm, q.form, q.seen, q.visits = v, form, 0, 0
 	q.stamp++
 	if q.stamp == 0 { // wrapped: old choices would pass for new ones
@@ -166,6 +167,33 @@ func (q *query) begin(v *model.VM, form int) {
 		q.needQ += int64(n.Queues)
 		q.needR += n.Rate
 	}
+	t := &x.tree
+	q.shape = q.shape[:0]
+	for k := 1; k < len(t.odds); k++ {
+		a, b := t.odds[0], t.odds[k]
+		q.shape = append(q.shape, shareOf(v.Demand[a], t.unit[a])-shareOf(v.Demand[b], t.unit[b]))
+	}
+}
+
+// keyOf is the least packing score of the VM under a node.
+func (q *query) keyOf(x *Placer, n []int64) int64 {
+	if len(q.shape) > 0 {
+		return x.tree.evenness(n, q.shape)
+	}
+	return n[keyWord]
+}
+
+// keyOn is the packing score of the VM on one host, open or not.
+func (q *query) keyOn(x *Placer, h model.HostIx) int64 {
+	if len(q.shape) == 0 {
+		return x.key(h)
+	}
+	most, t := int64(0), &x.tree
+	for k, d := range q.shape {
+		off := t.shareLeft(x, h, t.odds[0]) - t.shareLeft(x, h, t.odds[k+1]) - d
+		most = max(most, off, -off)
+	}
+	return most / evenStep
 }
 
 // classes searches the classes that can take the VM, the most promising first.
@@ -180,7 +208,7 @@ func (q *query) classes(x *Placer) {
 		}
 		n := t.node(s, 1)
 		if cost, ok := q.bound(x, n, row[c]); ok {
-			q.roots = append(q.roots, root{c, cost, n[keyWord]})
+			q.roots = append(q.roots, root{c, cost, q.keyOf(x, n)})
 		}
 	}
 	slices.SortFunc(q.roots, func(a, b root) int {
@@ -189,7 +217,7 @@ func (q *query) classes(x *Placer) {
 	for i := range q.roots {
 		r := &q.roots[i]
 		w := walk{q, x, &t.span[r.class], row[r.class]}
-		if !w.down(1, r.cost, r.key) {
+		if !w.down(1, t.node(w.s, 1), r.cost, r.key) {
 			return
 		}
 	}
@@ -256,15 +284,15 @@ func (q *query) better(cost, key int64, h model.HostIx) bool {
 	return h < q.best.Host
 }
 
-// promising says whether a node of this bound and key can hold a better place.
-func (q *query) promising(cost, key int64) bool {
+// promising says whether a node of this bound, key and least host can hold a better place.
+func (q *query) promising(cost, key, host int64) bool {
 	if !q.found {
 		return true
 	}
 	if cost != q.best.Cost {
 		return cost < q.best.Cost
 	}
-	return key <= q.key
+	return key < q.key || key == q.key && host < int64(q.best.Host)
 }
 
 // visitsEach is how many nodes are looked at for each candidate, once there is a place.
@@ -279,9 +307,9 @@ type walk struct {
 }
 
 // down looks at the hosts under node k, the more promising side first. False: enough was seen.
-func (w *walk) down(k int, cost, key int64) bool {
+func (w *walk) down(k int, n []int64, cost, key int64) bool {
 	q, x := w.q, w.x
-	if !q.promising(cost, key) {
+	if !q.promising(cost, key, n[hostWord]) {
 		return true
 	}
 	if q.visits++; q.found && x.o.Candidates > 0 && q.visits > visitsEach*x.o.Candidates {
@@ -297,10 +325,11 @@ func (w *walk) down(k int, cost, key int64) bool {
 	a, b := t.node(w.s, 2*k), t.node(w.s, 2*k+1)
 	ca, okA := q.bound(x, a, w.fit)
 	cb, okB := q.bound(x, b, w.fit)
-	if okA && okB && (cb < ca || cb == ca && b[keyWord] < a[keyWord]) {
-		return w.down(2*k+1, cb, b[keyWord]) && w.down(2*k, ca, a[keyWord])
+	ka, kb := q.keyOf(x, a), q.keyOf(x, b)
+	if okA && okB && (cb < ca || cb == ca && kb < ka) {
+		return w.down(2*k+1, b, cb, kb) && w.down(2*k, a, ca, ka)
 	}
-	return (!okA || w.down(2*k, ca, a[keyWord])) && (!okB || w.down(2*k+1, cb, b[keyWord]))
+	return (!okA || w.down(2*k, a, ca, ka)) && (!okB || w.down(2*k+1, b, cb, kb))
 }
 
 // leaf judges one open host of which the amounts and the pools are known to do; cost is exact but for moving there.
@@ -366,7 +395,7 @@ func (q *query) initial(x *Placer) {
 func (q *query) offer(x *Placer, d Decision) {
 	key := int64(math.MinInt64) // with a rater: not even with the best key
 	if x.o.Rater == nil {
-		key = x.key(d.Host)
+		key = q.keyOn(x, d.Host)
 	}
 	if !q.better(d.Cost, key, d.Host) {
 		q.seen++

@@ -17,6 +17,9 @@ const (
 	BestFit
 	// WorstFit takes the host with the most.
 	WorstFit
+	// Even takes a host on which the VM leaves the resources as evenly free as it can, so that none runs out while others
+	// are left over: about as even as any, and of those the one with the lowest index. See evenness.
+	Even
 )
 
 // Options of a placer.

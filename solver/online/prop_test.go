@@ -93,7 +93,7 @@ func TestPlaceAgreesWithExhaustiveSearch(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		p, a := draw(t, 5, 9)
-		score := online.Score(rapid.IntRange(0, 2).Draw(t, "score"))
+		score := online.Score(rapid.IntRange(0, 3).Draw(t, "score"))
 		x, err := online.New(p, a, online.Options{Score: score})
 		if err != nil {
 			t.Fatal(err)

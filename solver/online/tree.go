@@ -18,13 +18,15 @@ type tree struct {
 	width int // of free: the resources, then NIC queues and NIC rate in all
 	loads []int
 	bals  int
+	odds  []int // the resources that are compared with the first of them
 	// data holds the nodes, each stride words in a row, so that the two children of a node, which are looked at together, are
 	// neighbours: the words named below, then the most free by resource, the most left under the soft mark by priced
 	// resource, and the least and the greatest of target times free A less free B by balance.
 	data   []int64
 	stride int
 	slack  int              // where in a node the soft marks begin,
-	level  int              // and the balances
+	level  int              // and the balances,
+	odd    int              // and how unevenly hosts are free, where the score asks for it: see evenness
 	leaf   []model.HostIx   // by leaf of all trees, in order
 	span   []span           // by class
 	reach  [][]model.PoolIx // by reach set
@@ -43,7 +45,8 @@ type span struct {
 // The first words of a node.
 const (
 	onWord      = iota // the least price of a host being in use
-	keyWord            // the least packing score
+	keyWord            // the least packing score, where it is the same for every VM
+	hostWord           // the least index of a host
 	reachLoWord        // the reach sets of open hosts; lo > hi: there are none
 	reachHiWord
 	freeWord
@@ -112,7 +115,20 @@ func (t *tree) shape(x *Placer) {
 	t.bals = len(x.p.Balances)
 	t.slack = freeWord + t.width
 	t.level = t.slack + len(t.loads)
-	t.stride = t.level + 2*t.bals
+	t.odd = t.level + 2*t.bals
+	t.stride = t.odd
+	t.odds = t.odds[:0]
+	if x.o.Score != Even || x.o.Rater != nil {
+		return
+	}
+	for r, unit := range t.unit {
+		if unit > 0 {
+			t.odds = append(t.odds, r)
+		}
+	}
+	if len(t.odds) > 1 {
+		t.stride += 2 * (len(t.odds) - 1)
+	}
 }
 
 // spans gives each class its nodes, and returns how many there are.
@@ -177,14 +193,15 @@ func (t *tree) update(x *Placer, h model.HostIx) {
 // void makes a node one of no hosts.
 func (t *tree) void(n []int64) {
 	n[onWord], n[keyWord], n[reachLoWord], n[reachHiWord] = math.MaxInt64, math.MaxInt64, math.MaxInt64, -1
+	n[hostWord] = math.MaxInt64
 	for r := range t.width {
 		n[freeWord+r] = -1
 	}
 	for k := range t.loads {
 		n[t.slack+k] = math.MinInt64
 	}
-	for b := range t.bals {
-		n[t.level+2*b], n[t.level+2*b+1] = math.MaxInt64, math.MinInt64
+	for i := t.level; i < t.stride; i += 2 {
+		n[i], n[i+1] = math.MaxInt64, math.MinInt64
 	}
 }
 
@@ -215,7 +232,11 @@ func (t *tree) setLeaf(x *Placer, h model.HostIx) {
 	if len(s.vms) > 0 {
 		n[onWord] = 0
 	}
-	n[keyWord], n[reachLoWord], n[reachHiWord] = x.key(h), int64(s.reach), int64(s.reach)
+	for k := t.odd; k < t.stride; k += 2 {
+		v := t.shareLeft(x, h, t.odds[0]) - t.shareLeft(x, h, t.odds[1+(k-t.odd)/2])
+		n[k], n[k+1] = v, v
+	}
+	n[keyWord], n[hostWord], n[reachLoWord], n[reachHiWord] = x.key(h), int64(h), int64(s.reach), int64(s.reach)
 }
 
 // short is what balance b prices on a host, before it is cut at nothing.
@@ -232,16 +253,39 @@ func (x *Placer) key(h model.HostIx) int64 {
 	if x.o.Score == FirstFit {
 		return int64(h)
 	}
+	if x.o.Score == Even { // see evenness
+		return 0
+	}
 	least := int64(math.MaxInt64)
 	for r, unit := range x.tree.unit {
 		if unit > 0 {
-			least = min(least, shareOf(x.p.Hosts[h].Capacity[r]-x.hosts[h].use[r], unit))
+			least = min(least, x.tree.shareLeft(x, h, r))
 		}
 	}
 	if x.o.Score == WorstFit {
 		return -least
 	}
 	return least
+}
+
+// shareLeft is what a host has free of a resource, as a share of what the largest host has.
+func (t *tree) shareLeft(x *Placer, h model.HostIx, r int) int64 {
+	return shareOf(x.p.Hosts[h].Capacity[r]-x.hosts[h].use[r], t.unit[r])
+}
+
+// evenStep is how finely evenness is told apart, in parts of share. A coarser step finds a host sooner, a finer one a better
+// host.
+const evenStep = share / 64
+
+// evenness is the packing score of a VM on the hosts under a node at least, exact on a leaf. With f what a host has free of
+// a resource and d what the VM takes, as shares of the largest host, it is the greatest |(f0 - d0) - (fr - dr)|, in steps.
+func (t *tree) evenness(n, shape []int64) int64 {
+	most := int64(0)
+	for k, d := range shape {
+		low, high := n[t.odd+2*k], n[t.odd+2*k+1]
+		most = max(most, low-d, d-high)
+	}
+	return most / evenStep
 }
 
 // shareOf is n of unit, in parts of share; 0 for less than nothing.
@@ -267,6 +311,7 @@ func (t *tree) join(s *span, k int) bool {
 	}
 	set(onWord, min(a[onWord], b[onWord]))
 	set(keyWord, min(a[keyWord], b[keyWord]))
+	set(hostWord, min(a[hostWord], b[hostWord]))
 	set(reachLoWord, min(a[reachLoWord], b[reachLoWord]))
 	set(reachHiWord, max(a[reachHiWord], b[reachHiWord]))
 	for i := freeWord; i < t.level; i++ {

@@ -25,7 +25,7 @@ func TestTreeAfterChanges(t *testing.T) {
 		for i := range a.Host {
 			a.Host[i] = model.None
 		}
-		x, err := New(p, a, Options{Score: Score(r.IntN(3))})
+		x, err := New(p, a, Options{Score: Score(r.IntN(4))})
 		if err != nil {
 			t.Fatal(err)
 		}
