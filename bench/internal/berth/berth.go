@@ -11,11 +11,12 @@ import (
 	"github.com/berth-project/berth/solver/search"
 )
 
-// Kinds are Berth packing and spreading.
+// Kinds are Berth packing, spreading, and keeping CPU and memory evenly free.
 func Kinds() []peer.Kind {
 	return []peer.Kind{
 		{Name: "Berth place, pack", Version: "this tree", Open: opener(online.BestFit)},
 		{Name: "Berth place, spread", Version: "this tree", Open: opener(online.WorstFit)},
+		{Name: "Berth place, even", Version: "this tree", Open: opener(online.Even)},
 	}
 }
 
@@ -100,7 +101,7 @@ func Plan(f *spec.Fleet, units int, stop func() bool) ([]int, bool, error) {
 
 // oneByOne is where the VMs go when each is placed as it comes: the start of the search.
 func oneByOne(p *model.Problem) (*model.Assignment, error) {
-	x, err := online.New(p, nil, online.Options{Score: online.WorstFit})
+	x, err := online.New(p, nil, online.Options{Score: online.Even})
 	if err != nil {
 		return nil, fmt.Errorf("plan fleet: %w", err)
 	}
