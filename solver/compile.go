@@ -64,7 +64,10 @@ type compiler struct {
 	loose bool
 	// live compiles for placing VMs one at a time: every VM for itself with its disks, where it is and never moved, and
 	// hosts and pools with what they have.
-	live     bool
+	live bool
+	// paid compiles for another end of the moves that the log has made: a VM that has moved goes elsewhere for what that
+	// adds to the price of its move.
+	paid     bool
 	demand   []fleet.Bytes // by pool: of disks in the model
 	classes  map[string]int32
 	reps     []hostIx // by class of hosts, one of it
@@ -179,7 +182,7 @@ func (c *compiler) addItems() {
 				}
 				continue
 			}
-			c.items = append(c.items, item{vms: u.vms, unit: v.unit, fixed: c.s.wrong(u) != "" || c.bound(u)})
+			c.items = append(c.items, item{vms: u.vms, unit: v.unit, fixed: c.s.wrong(u) != "" || c.bound(u) || c.paid && len(u.vms) > 1})
 		}
 	}
 }

@@ -51,10 +51,14 @@ func (c *compiler) disk(v *vmState, j int) (disk model.Disk, own bool) {
 	}
 	n := c.diskClass(key)
 	c.demand[at] += d.Used
+	copying := c.scaled(plan.MoveCost(c.s.p.Weights, d.Used, false) - plan.MoveCost(c.s.p.Weights, 0, false))
+	if c.copied(v, j) {
+		copying = 0
+	}
 	return model.Disk{
 		Demand: []int64{int64(d.Used), int64(need.IOPS), int64(need.Throughput)}, Class: n, Initial: model.PoolIx(at),
 		Weight: int64(d.Used / fleet.GiB), Sticky: len(d.Chain) > 0 && !v.flat[j],
-		Copy: c.scaled(plan.MoveCost(c.s.p.Weights, d.Used, false) - plan.MoveCost(c.s.p.Weights, 0, false)),
+		Copy: copying,
 	}, key.own != none
 }
 

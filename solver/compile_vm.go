@@ -184,19 +184,30 @@ func (c *compiler) movePrices(it *item) [4]model.Points {
 			if !host && !storage {
 				continue
 			}
+			movedHost, movedDisks := c.paidFor(v)
+			host, storage = host || movedHost, storage || movedDisks
 			mode := c.s.modeOf(v, host, storage)
 			if mode == "" || host && !c.loose && c.anchored(it) {
 				out[change] = model.Forbidden
 				break
 			}
-			out[change] += c.scaled(plan.MoveCost(c.s.p.Weights, 0, mode == fleet.Offline && v.snap.Power == fleet.Running) +
-				plan.LinkCost(c.s.p.Weights, v.snap, mode, host))
+			price := c.movePrice(v, mode, host)
+			if movedHost || movedDisks {
+				price = max(price-c.movePrice(v, c.s.modeOf(v, movedHost, movedDisks), movedHost), 0)
+			}
+			out[change] += c.scaled(price)
 		}
 	}
 	if c.loose {
 		inSteps(&out)
 	}
 	return out
+}
+
+// movePrice is what a move of v costs, what it copies apart.
+func (c *compiler) movePrice(v *vmState, mode fleet.Mode, host bool) int64 {
+	w := c.s.p.Weights
+	return plan.MoveCost(w, 0, mode == fleet.Offline && v.snap.Power == fleet.Running) + plan.LinkCost(w, v.snap, mode, host)
 }
 
 // inSteps prices each change at what two of the others come to, where that is possible and cheaper: a plan may move a VM

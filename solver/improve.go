@@ -15,6 +15,7 @@ import (
 const (
 	stepsPerVM   = 10
 	minImprove   = 100
+	climbMost    = 100_000   // the same of large fleets
 	hostLooks    = 2_000_000 // hosts that a run may look at: a step looks at all of them where each has pools of its own
 	damping      = 1000      // a run counts when it saves more than this fraction of the cost,
 	coarse       = 400       // or this one, where the fleet is too large for all steps of the local search
@@ -24,7 +25,11 @@ const (
 // rearranged runs the local search and reports progress. It says whether that moved anything.
 func (x *search) rearranged() bool {
 	x.progress()
-	return x.rearrange()
+	moved := x.redirect() || x.rearrange()
+	if moved && x.over() {
+		x.progress() // nobody else will
+	}
+	return moved
 }
 
 // progress tells the cost so far.
@@ -32,9 +37,12 @@ func (x *search) progress() {
 	if x.opts.Progress == nil {
 		return
 	}
-	m := x.prices
-	var soft points
-	var parts int64
+	soft, parts := x.spent()
+	x.opts.Progress(int64(soft) + x.prices.Points(parts))
+}
+
+// spent is the cost so far, moves included: of VMs, and of hosts in parts of a point.
+func (x *search) spent() (soft points, parts int64) {
 	for i := range x.vms {
 		v := &x.vms[i]
 		soft += x.softCost(v, v.host, v.disks)
@@ -45,9 +53,9 @@ func (x *search) progress() {
 		}
 	}
 	for h := range x.hosts {
-		parts += x.hostParts(m, hostIx(h), x.hosts[h].load) // fewer hosts than 2^31
+		parts += x.hostParts(x.prices, hostIx(h), x.hosts[h].load) // fewer hosts than 2^31
 	}
-	x.opts.Progress(int64(soft) + m.Points(parts))
+	return soft, parts
 }
 
 // pricesHosts says whether hosts cost anything by what is on them.
@@ -103,23 +111,18 @@ func (x *search) rearrange() bool {
 
 // approach polishes an answer and goes where it leads. It says whether that was worth it; else nothing has changed.
 func (x *search) approach(c *compiler, l *ledger, from *model.Assignment) bool {
-	steps := max(int64(len(c.items))*stepsPerVM, minImprove)
-	steps = min(steps, minImprove+hostLooks/int64(max(len(x.hosts), 1))) * int64(max(x.opts.Effort, 1))
-	to, err := climb(c.p, from, x.opts.Seed, steps, x.opts.Stop)
-	if err != nil || x.over() {
+	to, err := climb(c.p, from, x.opts.Seed, x.climbSteps(len(c.items)), x.opts.Stop)
+	if err != nil {
 		return false
 	}
 	l.load(to)
 	l.polish()
-	sets := l.sets()
-	fraction := int64(damping)
-	if len(c.p.VMs) > annealMost/annealPerVM {
-		fraction = coarse
-	}
-	least := (l.startCost()+fraction-1)/fraction + 1
+	sets, least := l.sets(), l.least()
 	if gainOf(sets) < least {
 		return false
 	}
+	x.closing = x.asked()
+	defer func() { x.closing = false }()
 	start := len(x.log)
 	saved := int64(0)
 	for _, set := range sets {
@@ -136,6 +139,36 @@ func (x *search) approach(c *compiler, l *ledger, from *model.Assignment) bool {
 	return len(x.log) > start
 }
 
+// large says whether a model of so many VMs is too large for all steps of the local search.
+func large(vms int) bool { return vms > annealMost/annealPerVM }
+
+// climbSteps is the budget of one climb in a model of so many VMs.
+func (x *search) climbSteps(vms int) int64 {
+	steps := min(max(int64(vms)*stepsPerVM, minImprove), minImprove+hostLooks/int64(max(len(x.hosts), 1)))
+	if large(vms) {
+		steps = climbMost
+	}
+	return steps * int64(max(x.opts.Effort, 1))
+}
+
+// least is what a run has to save.
+func (l *ledger) least() int64 {
+	fraction := int64(damping)
+	if large(len(l.p.VMs)) {
+		fraction = coarse
+	}
+	return (l.startCost()+fraction-1)/fraction + 1
+}
+
+// target is where the answer has the unit of item n.
+func (c *compiler) target(l *ledger, n int) target {
+	to := place{host: hostIx(l.host[n])}
+	for _, p := range l.pools[n] {
+		to.disks = append(to.disks, poolIx(p))
+	}
+	return target{c.items[n].unit, to}
+}
+
 // carryOut makes the moves of one set and gives what they saved, in parts of a point; nothing when it does not pay.
 func (x *search) carryOut(c *compiler, l *ledger, set moveSet) int64 {
 	if set.gain <= 0 {
@@ -143,11 +176,7 @@ func (x *search) carryOut(c *compiler, l *ledger, set moveSet) int64 {
 	}
 	targets := make([]target, 0, len(set.vms))
 	for _, n := range set.vms {
-		to := place{host: hostIx(l.host[n])}
-		for _, p := range l.pools[n] {
-			to.disks = append(to.disks, poolIx(p))
-		}
-		targets = append(targets, target{c.items[n].unit, to})
+		targets = append(targets, c.target(l, n))
 	}
 	start := len(x.log)
 	x.sequence(targets, x.whySet(len(set.vms), set.gain/c.scale))

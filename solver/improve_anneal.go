@@ -22,7 +22,7 @@ func annealSteps(p *model.Problem, effort int) int64 {
 // cheaper than the start; else the start itself.
 func (x *search) anneal(p *model.Problem, start *model.Assignment) *model.Assignment {
 	a, err := local.Improve(p, start, local.Options{Seed: x.opts.Seed, Steps: annealSteps(p, x.opts.Effort), Stop: x.opts.Stop})
-	if err != nil || x.over() || len(model.Verify(p, a)) > 0 {
+	if err != nil || len(model.Verify(p, a)) > 0 {
 		return start
 	}
 	before, err := model.Evaluate(p, start)

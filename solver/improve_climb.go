@@ -101,7 +101,26 @@ func (c *climber) find() {
 			c.hot = append(c.hot, i)
 		}
 	}
+	if int64(len(c.hot)) > c.left { // not all will have their turn: a host that is glad when one leaves counts too
+		for _, i := range c.hot {
+			saves[i] += c.relief(i)
+		}
+	}
 	slices.SortStableFunc(c.hot, func(a, b int) int { return cmp.Compare(saves[b], saves[a]) })
+}
+
+// relief is what the host of VM i comes to cost less without it, its move paid.
+func (c *climber) relief(i int) int64 {
+	v, h := &c.p.VMs[i], c.host[i]
+	price := v.Move[model.HostChange]
+	if price == model.Forbidden {
+		return 0
+	}
+	with := c.hostCost(h, c.use, c.count[h])
+	c.charge(c.use, h, v.Demand, -1)
+	without := c.hostCost(h, c.use, c.count[h]-1)
+	c.charge(c.use, h, v.Demand, 1)
+	return with - without - price
 }
 
 // sweep tries every VM that is worth it once.

@@ -74,7 +74,7 @@ func (q *sequencer) run() {
 		if q.over() || len(q.waits) == 0 {
 			return
 		}
-		if !q.advance() && !q.detour() {
+		if !q.advance() && (q.closing || !q.detour()) {
 			return
 		}
 	}

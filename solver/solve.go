@@ -84,6 +84,7 @@ type search struct {
 	tops    []top            // scratch of wake
 	stopped bool             // by MaxSteps or Stop
 	halted  bool             // by Stop
+	closing bool             // Stop has spoken, and what was found before goes into the plan still
 }
 
 func newSearch(s *state, opts Options) *search {
@@ -106,11 +107,14 @@ func (x *search) run() {
 
 // over says whether the budget has ended.
 func (x *search) over() bool {
-	if !x.stopped && x.opts.Stop != nil && x.opts.Stop() {
+	if !x.stopped && !x.closing && x.asked() {
 		x.stopped, x.halted = true, true
 	}
 	return x.stopped
 }
+
+// asked says whether Stop has spoken.
+func (x *search) asked() bool { return x.opts.Stop != nil && x.opts.Stop() }
 
 // commit moves u to p for the reason that why gives for each of its VMs, unless the budget forbids it.
 func (x *search) commit(u *unit, p place, why func(i vmIx, p place) string) bool {
