@@ -68,14 +68,13 @@ func CheckSteps(problem *policy.Problem, steps []Step) []Violation {
 }
 
 type checker struct {
-	w   *world
-	res *Reserve   // nil: nothing is protected
-	own bool       // w is of the very snapshot that the plan was made from: all has to be as in it
-	at  int        // number of the step being checked
-	vm  fleet.VMID // of that step
-	out []Violation
-	// displaced are the steps that bring a VM below its need.
-	displaced []*Step
+	w     *world
+	res   *Reserve   // nil: nothing is protected
+	own   bool       // w is of the very snapshot that the plan was made from: all has to be as in it
+	at    int        // number of the step being checked
+	vm    fleet.VMID // of that step
+	out   []Violation
+	below displacements
 }
 
 func (c *checker) say(constraint, format string, args ...any) {
@@ -175,7 +174,11 @@ func (c *checker) step(st *Step) {
 	}
 	c.storage(v, to, displaced)
 	c.mode(v, st, displaced)
+	c.below.pass(c.w, v, st, displaced)
 	c.w.move(v, to)
+	if displaced {
+		c.lowest(v)
+	}
 }
 
 // lists checks that the plan's lists name VMs once and that those held are those that must be.
@@ -204,8 +207,8 @@ func (c *checker) lists(p *Plan) {
 		}
 		unplaced[u.VM] = true
 	}
-	for _, st := range c.displaced {
-		if id := st.Move.VM.ID; !unplaced[id] && c.w.brokenAlone(c.w.vms[id]) {
+	for _, d := range c.below.list {
+		if id := d.st.Move.VM.ID; !unplaced[id] && c.w.brokenAlone(c.w.vms[id]) {
 			c.say(ConstraintSummary, "does not list %s as without a right place, and displaces it", id)
 		}
 	}

@@ -39,13 +39,26 @@ func (w *world) below(v *vmAt, to fleet.Placement) bool {
 	return false
 }
 
+// lowest checks that the place that v was displaced to is right in all that is not negotiable.
+func (c *checker) lowest(v *vmAt) {
+	if r := c.w.hostRefusal(v.negotiable(), v.at.Host); r.constraint != "" {
+		c.say(ConstraintDisplaced, "is no better off: %s", r.detail)
+		return
+	}
+	for _, d := range v.at.Disks {
+		if c.w.p.Pools[d.Pool].Tier < 0 {
+			c.say(ConstraintDisplaced, "is no better off: pool %s has no tier", d.Pool)
+			return
+		}
+	}
+}
+
 // displaces says whether a step displaces v, as far as the step says and the policy allows it. What it says of for whom is
 // judged by justify.
 func (c *checker) displaces(v *vmAt, st *Step) bool {
 	says := slices.Contains(st.Risks, RiskDisplaced)
 	switch {
 	case says && v.need.GiveWay:
-		c.displaced = append(c.displaced, st)
 		return true
 	case says:
 		c.say(ConstraintDisplaced, "the level %s does not give way", v.need.Level)
@@ -55,62 +68,106 @@ func (c *checker) displaces(v *vmAt, st *Step) bool {
 	return false
 }
 
+// displacement is a step that brings a VM below its need, and who got a right place by that while the steps were made.
+type displacement struct {
+	st   *Step
+	from fleet.Placement
+	won  []fleet.VMID
+}
+
+// displacements are those of the steps made so far.
+type displacements struct{ list []displacement }
+
+// pass notes a step of v before it is made in w: a VM that is wrong may get a place where one does that was displaced would be in its way.
+func (d *displacements) pass(w *world, v *vmAt, st *Step, displaced bool) {
+	if len(d.list) > 0 && w.brokenAlone(v) {
+		for i := range d.list {
+			e := &d.list[i]
+			if o := w.vms[e.st.Move.VM.ID]; o != v && w.crowds(o, e.from, v, st.Move.To) {
+				e.won = append(e.won, v.vm.ID)
+			}
+		}
+	}
+	if displaced {
+		d.list = append(d.list, displacement{st: st, from: v.at.Clone()})
+	}
+}
+
+// winners lists the VMs to which each of the steps gives way, those of the highest priority first.
+func (d *displacements) winners(end *world) ([][]fleet.VMID, error) {
+	y, err := newYielding(end)
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]fleet.VMID, len(d.list))
+	for i, e := range d.list {
+		v := end.vms[e.st.Move.VM.ID]
+		out[i] = y.winners(v)
+		for _, id := range e.won {
+			if o := end.vms[id]; y.priority(o) > y.priority(v) && y.right(end, y.group(o)) && !slices.Contains(out[i], id) {
+				out[i] = append(out[i], id)
+			}
+		}
+	}
+	return out, nil
+}
+
 // justify checks that each displaced VM gives way to one that it may give way to. What remains of a plan need not have the VM that
 // the whole had in mind.
 func (c *checker) justify() {
-	if len(c.displaced) == 0 {
+	if len(c.below.list) == 0 {
 		return
 	}
-	y, err := newYielding(c.w)
+	won, err := c.below.winners(c.w)
 	if err != nil {
 		c.say(ConstraintProblem, "%v", err)
 		return
 	}
-	for _, st := range c.displaced {
-		c.at, c.vm = st.N, st.Move.VM.ID
-		won := y.winners(c.w.vms[c.vm])
+	for i, e := range c.below.list {
+		c.at, c.vm = e.st.N, e.st.Move.VM.ID
 		switch {
-		case len(won) == 0:
+		case len(won[i]) == 0:
 			c.say(ConstraintDisplaced, "nobody of higher priority who had no right place gets one by it")
-		case c.own && !slices.Contains(won, st.GivesWayTo):
-			c.say(ConstraintDisplaced, "does not give way to %q but to %s", st.GivesWayTo, won[0])
+		case c.own && !slices.Contains(won[i], e.st.GivesWayTo):
+			c.say(ConstraintDisplaced, "does not give way to %q but to %s", e.st.GivesWayTo, won[i][0])
 		}
 	}
 	c.at, c.vm = 0, ""
 }
 
-// GaveWay tells to whom each VM gives way that a step brings below its need, by the rules of Check: the one that the step names where
-// that is true, else the one of the highest priority, "" when there is none who justifies it. The error says what is wrong with p.
-func GaveWay(p *policy.Problem, steps []Step) (map[fleet.VMID]fleet.VMID, error) {
+// GaveWay tells of each step to whom its VM gives way where the step brings it below its need, by the rules of Check: the one that the
+// step names where that is true, else the one of the highest priority, "" where there is none who justifies it. The error says
+// what is wrong with p.
+func GaveWay(p *policy.Problem, steps []Step) (map[int]fleet.VMID, error) {
 	w, err := newWorld(p)
 	if err != nil {
 		return nil, err
 	}
+	var d displacements
+	at := map[*Step]int{}
 	for i := range steps {
 		st := &steps[i]
+		at[st] = i
 		if a := st.Attach; a != nil {
 			if m := p.Snapshot.Module(a.Module.ID); m != nil && w.hosts[a.To] != nil {
 				w.attach(m, a.To)
 			}
 		} else if v := w.vms[st.Move.VM.ID]; v != nil && w.unknown(v, st.Move.To) == "" {
+			d.pass(w, v, st, slices.Contains(st.Risks, RiskDisplaced))
 			w.move(v, st.Move.To)
 		}
 	}
-	y, err := newYielding(w)
+	won, err := d.winners(w)
 	if err != nil {
 		return nil, err
 	}
-	out := map[fleet.VMID]fleet.VMID{}
-	for i := range steps {
-		st := &steps[i]
-		v := w.vms[st.Move.VM.ID]
-		if v == nil || !slices.Contains(st.Risks, RiskDisplaced) {
-			continue
-		}
-		if won := y.winners(v); slices.Contains(won, st.GivesWayTo) {
-			out[v.vm.ID] = st.GivesWayTo
-		} else if out[v.vm.ID] = ""; len(won) > 0 {
-			out[v.vm.ID] = won[0]
+	out := map[int]fleet.VMID{}
+	for i, e := range d.list {
+		n := at[e.st]
+		if out[n] = ""; slices.Contains(won[i], e.st.GivesWayTo) {
+			out[n] = e.st.GivesWayTo
+		} else if len(won[i]) > 0 {
+			out[n] = won[i][0]
 		}
 	}
 	return out, nil

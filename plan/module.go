@@ -58,7 +58,7 @@ func (c *checker) attach(st *Step) {
 // describedModule holds what a driver will be told of a module against the snapshot.
 func (c *checker) describedModule(m *fleet.IOModule, st *Step) {
 	a := st.Attach
-	if !reflect.ValueOf(st.Move).IsZero() || st.Level != "" || st.Bytes != 0 || len(st.Risks) > 0 {
+	if !reflect.ValueOf(st.Move).IsZero() || st.Level != "" || st.Bytes != 0 || len(st.Risks) > 0 || st.GivesWayTo != "" {
 		c.say(ConstraintDetails, "moves a VM and module %s in one step", m.ID)
 	}
 	if st.Reason == "" {

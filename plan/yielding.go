@@ -61,12 +61,21 @@ func (y *yielding) priority(v *vmAt) policy.Priority {
 	return p
 }
 
-// right says whether every VM of a group has in w a place that breaks nothing by itself.
+// right says whether every VM of a group has in w a place that breaks nothing by itself, on a host that has not promised too much of
+// what the VM takes.
 func (y *yielding) right(w *world, group []*vmAt) bool {
 	if g := group[0].need.AffinityGroup; g != "" && w.parts(w.affine[g]) > 1 {
 		return false
 	}
-	return !slices.ContainsFunc(group, func(v *vmAt) bool { return w.brokenAlone(w.vms[v.vm.ID]) })
+	return !slices.ContainsFunc(group, func(v *vmAt) bool {
+		now := w.vms[v.vm.ID]
+		return w.brokenAlone(now) || now.home.overused(now)
+	})
+}
+
+// overused says whether h has promised more than it has of what v takes.
+func (h *hostAt) overused(v *vmAt) bool {
+	return v.vm.CPU > 0 && h.cpu > h.facts.CPU || v.vm.Memory > 0 && h.memory > h.facts.Memory || len(v.nics) > 0 && !h.packs()
 }
 
 // winners lists the VMs that d may give way to, and does, the highest priority first: of strictly higher priority, wrong in the
@@ -188,4 +197,44 @@ func (y *yielding) near(m *vmAt) []fleet.VMID {
 		}
 	}
 	return out
+}
+
+// crowds says whether d, were it still at the place from, would keep v from going to the place to.
+func (w *world) crowds(d *vmAt, from fleet.Placement, v *vmAt, to fleet.Placement) bool {
+	if v.at.Host != to.Host && d.at.Host != from.Host {
+		if h := w.hosts[to.Host]; from.Host == to.Host && (d.vm.CPU > 0 && v.vm.CPU > 0 && h.cpu+d.vm.CPU+v.vm.CPU > h.facts.CPU ||
+			d.vm.Memory > 0 && v.vm.Memory > 0 && h.memory+d.vm.Memory+v.vm.Memory > h.facts.Memory ||
+			len(d.nics) > 0 && len(v.nics) > 0 && !h.packs(slices.Concat(d.nics, v.nics)...)) {
+			return true
+		}
+		if there := *v; v.need.SpreadGroup != "" && v.need.SpreadGroup == d.need.SpreadGroup {
+			if there.at = to; w.conflict(&there, d, from.Host) {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(to.Disks, func(t fleet.DiskPlace) bool { return w.crowdsPool(d, from, v, to, t.Pool) })
+}
+
+// crowdsPool is crowds of one pool.
+func (w *world) crowdsPool(d *vmAt, from fleet.Placement, v *vmAt, to fleet.Placement, pool fleet.PoolID) bool {
+	var back, comes claim
+	for i := range from.Disks {
+		if n := d.need.Disks[i]; from.Disks[i].Pool == pool && d.at.Disks[i].Pool != pool {
+			back = claim{used: back.used + Freed(&d.vm.Disks[i], false), io: ioUse{back.io.iops + n.IOPS, back.io.rate + n.Throughput}}
+		}
+	}
+	for i := range to.Disks {
+		if n := v.need.Disks[i]; to.Disks[i].Pool == pool && v.at.Disks[i].Pool != pool {
+			comes = claim{used: comes.used + v.vm.Disks[i].Used, io: ioUse{comes.io.iops + n.IOPS, comes.io.rate + n.Throughput}}
+		}
+	}
+	more := ioUse{}
+	if back.io.iops > 0 && comes.io.iops > 0 {
+		more.iops = back.io.iops + comes.io.iops
+	}
+	if back.io.rate > 0 && comes.io.rate > 0 {
+		more.rate = back.io.rate + comes.io.rate
+	}
+	return back.used > 0 && comes.used > 0 && back.used+comes.used > w.free[pool]-w.p.Pools[pool].Reserve || w.ioRefusal(pool, more) != ""
 }

@@ -41,7 +41,9 @@ func (s *state) joinMoves(v vmIx, again *int) bool {
 	for k := range len(at) - 1 {
 		a, b := at[k], at[k+1]
 		joined := s.log[b]
-		joined.why = s.log[a].why
+		if !joined.below {
+			joined.why = s.log[a].why
+		}
 		for _, pos := range []int{b, a} {
 			if *again -= len(s.log) - a; *again < 0 {
 				return false
@@ -79,12 +81,10 @@ func (s *state) replay(a int, rest []move) bool {
 			if !s.attachable(m.attach.module, m.to) {
 				return false
 			}
-		} else if !s.legal(m.vm, m.to, m.is) {
+		} else if !s.legalAgain(&m) {
 			return false
 		}
 		s.repeat(&m)
-		last := &s.log[len(s.log)-1]
-		last.why, last.where = m.why, m.where
 	}
 	return true
 }
@@ -94,8 +94,6 @@ func (s *state) replayAll(a int, tail []move) {
 	s.undo(a)
 	for _, m := range tail {
 		s.repeat(&m)
-		last := &s.log[len(s.log)-1]
-		last.why, last.where = m.why, m.where
 	}
 }
 
@@ -103,9 +101,12 @@ func (s *state) replayAll(a int, tail []move) {
 func (s *state) repeat(m *move) {
 	if m.attach != nil {
 		s.attach(m.attach.module, m.to)
-		return
+	} else {
+		s.shift(m.vm, m.to, m.is)
 	}
-	s.shift(m.vm, m.to, m.is)
+	last := &s.log[len(s.log)-1]
+	last.why, last.where, last.winner = m.why, m.where, m.winner
+	last.below = m.below && s.goesBelow(last)
 }
 
 // legal says whether the VM i may move to h and disks now. Affinity is left aside: it is judged at the end

@@ -228,7 +228,7 @@ func (a *args) vm(p *policy.Problem, id fleet.VMID) {
 		Level: level, Priority: policy.Priority(a.num("prio", 100)), Server: rank(a.t, serverTiers, a.str("needs", "bronze")),
 		NICClass: fleet.NICClass(a.num("nic", 0)), Queues: fleet.Queues(a.num("queues", 0)), Security: a.num("security", 0),
 		SpreadGroup: a.str("spread", ""), SpreadDomain: policy.Domain(a.str("over", "")), AffinityGroup: a.str("affinity", ""),
-		Hold: strings.ReplaceAll(a.str("hold", ""), "_", " "), Protect: a.has("protect"), Rate: fleet.Mbps(a.num("rate", 0)),
+		Hold: strings.ReplaceAll(a.str("hold", ""), "_", " "), Protect: a.has("protect"), GiveWay: a.has("gives"), Rate: fleet.Mbps(a.num("rate", 0)),
 	}
 	if need.SpreadGroup != "" && need.SpreadDomain == "" {
 		need.SpreadDomain = policy.DomainHost

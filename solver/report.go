@@ -30,6 +30,12 @@ func (s *state) steps() []plan.Step {
 		if st.Move.Mode == fleet.Offline && v.snap.Power == fleet.Running {
 			st.Risks = []plan.Risk{plan.RiskDowntime}
 		}
+		if m.below {
+			st.Risks = append(st.Risks, plan.RiskDisplaced)
+			if m.winner != none { // for the present nobody
+				st.GivesWayTo = s.vms[m.winner].snap.ID
+			}
+		}
 		if moved := flat[m.vm]; moved != nil {
 			st.Move.VM = movedVM(&st.Move, moved)
 		}
@@ -134,8 +140,10 @@ func (x *search) unplaced() []plan.Unplaced {
 	}
 	slices.Sort(vms)
 	out := make([]plan.Unplaced, 0, len(vms))
+	gave := x.gaveWay()
 	for n, i := range vms {
 		v := &x.vms[i]
+		why[i] = gave[i] + why[i]
 		if x.halted && n*len(x.hosts) > maxAsked {
 			out = append(out, plan.Unplaced{
 				VM: v.snap.ID, Level: v.need.Level, Reason: why[i] + "; the time was over before the hosts were asked", Refused: []plan.RefusedHost{},

@@ -177,10 +177,10 @@ func (s *state) orderSafely() []plan.Unordered {
 	for try := 0; ; try++ {
 		log := slices.Clone(s.log)
 		s.order()
-		if s.reserve == nil {
-			return out
+		bad := s.unjustified()
+		if s.reserve != nil {
+			bad = append(bad, s.unsafe()...)
 		}
-		bad := s.unsafe()
 		if len(bad) == 0 {
 			return out
 		}
@@ -250,26 +250,24 @@ func (s *state) leaveOut(log []move, gone map[unitIx]bool, loose map[modIx]bool)
 			case m.attach != nil && (loose[m.attach.module] || !s.attachable(m.attach.module, m.to)):
 				continue
 			case m.attach != nil:
-				s.attach(m.attach.module, m.to)
+				s.repeat(&m)
 			case gone[s.vms[m.vm].unit]:
 				to[m.vm] = m
 				continue
-			case !s.legal(m.vm, m.to, m.is):
+			case !s.legalAgain(&m):
 				gone[s.vms[m.vm].unit], more = true, true
 				continue
 			default:
-				s.shift(m.vm, m.to, m.is)
+				s.repeat(&m)
 			}
-			last := &s.log[len(s.log)-1]
-			last.why, last.where = m.why, m.where
 		}
 	}
 	out := make([]plan.Unordered, 0, len(to))
 	for i, m := range to { // sorted below
 		v := &s.vms[i]
 		at := s.placement(v, m.to, m.is)
-		if at.Equal(v.snap.Place()) {
-			continue // it was to make room for a while only
+		if m.below || at.Equal(v.snap.Place()) {
+			continue // it was to give way, or to make room for a while only
 		}
 		out = append(out, plan.Unordered{VM: v.snap.ID, To: at, Reason: "no order of moves keeps the places for protected VMs"})
 	}

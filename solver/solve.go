@@ -47,6 +47,7 @@ func Solve(p *policy.Problem, opts Options) (*plan.Plan, error) {
 		Version: plan.Version, SnapshotID: p.Snapshot.Digest(), PolicyID: p.PolicyID,
 		Steps: s.steps(), Unplaced: x.unplaced(), Held: s.held(), Unordered: unordered,
 	}
+	floor.excuse(s)
 	out.Summary.Bound = floor.below(s)
 	out.Summary.Reserve.Untried = s.restored.untried
 	s.nearest(out.Unplaced, opts.Rules)
@@ -81,17 +82,19 @@ type search struct {
 	stuck   map[unitIx]int
 	futile  map[likeness]int // units for which no room was found in this round, since it was found for one that is alike
 	refused []shape          // of units that found no place while room is made for one
+	vain    map[unitIx]vain  // units that found no cheaper place
 	tops    []top            // scratch of wake
 	stopped bool             // by MaxSteps or Stop
 	halted  bool             // by Stop
 	closing bool             // Stop has spoken, and what was found before goes into the plan still
+	giving  giving           // what displace keeps
 }
 
 func newSearch(s *state, opts Options) *search {
 	if opts.MaxSteps <= 0 || opts.MaxSteps > plan.MaxSteps {
 		opts.MaxSteps = plan.MaxSteps
 	}
-	return &search{state: s, opts: opts, version: 1, failed: map[unitIx]int{}, stuck: map[unitIx]int{}, futile: map[likeness]int{}}
+	return &search{state: s, opts: opts, version: 1, failed: map[unitIx]int{}, stuck: map[unitIx]int{}, futile: map[likeness]int{}, vain: map[unitIx]vain{}}
 }
 
 func (x *search) run() {
@@ -99,7 +102,7 @@ func (x *search) run() {
 		repaired := x.repair()
 		repaired = x.restore() || repaired
 		improved := x.improve()
-		if x.stopped || !repaired && !improved && !x.takeBack() && !x.rearranged() {
+		if x.stopped || !repaired && !improved && !x.takeBack() && !x.displace() && !x.rearranged() {
 			return
 		}
 	}
