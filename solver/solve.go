@@ -82,7 +82,6 @@ type search struct {
 	stuck   map[unitIx]int
 	futile  map[likeness]int // units for which no room was found in this round, since it was found for one that is alike
 	refused []shape          // of units that found no place while room is made for one
-	vain    map[unitIx]vain  // units that found no cheaper place
 	tops    []top            // scratch of wake
 	stopped bool             // by MaxSteps or Stop
 	halted  bool             // by Stop
@@ -94,7 +93,7 @@ func newSearch(s *state, opts Options) *search {
 	if opts.MaxSteps <= 0 || opts.MaxSteps > plan.MaxSteps {
 		opts.MaxSteps = plan.MaxSteps
 	}
-	return &search{state: s, opts: opts, version: 1, failed: map[unitIx]int{}, stuck: map[unitIx]int{}, futile: map[likeness]int{}, vain: map[unitIx]vain{}}
+	return &search{state: s, opts: opts, version: 1, failed: map[unitIx]int{}, stuck: map[unitIx]int{}, futile: map[likeness]int{}}
 }
 
 func (x *search) run() {
