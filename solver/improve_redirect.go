@@ -84,7 +84,7 @@ type relogger struct {
 	last  map[vmIx]int // the last move of each VM in the old log
 	waits []move
 	late  map[vmIx]bool // a move of these waits
-	fresh []move // of VMs that the old log does not move
+	fresh []move        // of VMs that the old log does not move
 }
 
 // add lists the moves of VMs that have a goal and have not moved yet, by index.
@@ -110,7 +110,7 @@ func (r *relogger) again(all []move) bool {
 			r.repeat(&m)
 			continue
 		}
-		if g, ok := r.goals[m.vm]; ok && n == r.last[m.vm] {
+		if g, ok := r.goals[m.vm]; ok && n == r.last[m.vm] && !m.below {
 			m.to, m.is, m.where = g.to.host, g.to.disks, ""
 		}
 		if r.late[m.vm] || !r.makes(&m) {
@@ -128,7 +128,7 @@ func (r *relogger) makes(m *move) bool {
 	if v.host == m.to && slices.Equal(v.disks, m.is) {
 		return true
 	}
-	if len(r.log) >= r.opts.MaxSteps || !r.legal(m.vm, m.to, m.is) {
+	if len(r.log) >= r.opts.MaxSteps || !r.legalAgain(m) {
 		return false
 	}
 	if m.where == "" {

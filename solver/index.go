@@ -35,6 +35,7 @@ type bucket struct {
 	hosts    []hostIx
 	top      int        // of its source's tops
 	tree     []treeNode // 1-based heap order; leaves from len/2
+	freed    int        // the state's clock when a host of it, or a pool of one, was last left by anything
 }
 
 // treeNode holds the most that any host below it has free.
@@ -164,6 +165,26 @@ func (ix *index) update(s *state, h hostIx) {
 		b.tree[i] = join(&b.tree[2*i], &b.tree[2*i+1])
 	}
 	ix.surface(b)
+}
+
+// left notes that something has left h.
+func (s *state) left(h hostIx) {
+	s.clock++
+	if b := s.hosts[h].bucket; b != none && len(s.index.buckets) > 0 {
+		s.index.buckets[b].freed = s.clock
+	}
+}
+
+// leftPool notes that something has left p.
+func (s *state) leftPool(p poolIx) {
+	if hosts := s.pools[p].hosts; len(hosts) == 1 {
+		s.left(hosts[0])
+		return
+	}
+	s.clock++
+	for _, b := range s.index.byPool[p] {
+		s.index.buckets[b].freed = s.clock
+	}
 }
 
 // walk calls visit with the hosts of b that have the amount a free, those with most headroom first, until

@@ -25,6 +25,7 @@ type query struct {
 	of    *vmState
 	n     int
 	limit points // cheaper than this
+	since int    // where nothing has left since that time of the state's clock, there is no place; 0: not known
 }
 
 // avoids says whether the n-th disk of v may not lie in p.
@@ -327,7 +328,7 @@ func (s *state) find(u *unit, q query, seed uint64) (place, bool) {
 		if floor >= q.limit || found > 0 && (floor > best.cost || found >= enoughPlaces && floor == best.cost) {
 			return true
 		}
-		if !s.stores(u, b) {
+		if q.since > 0 && b.freed <= q.since || !s.stores(u, b) {
 			return false
 		}
 		before := found

@@ -257,12 +257,33 @@ func (s *state) present(u *unit) points {
 	return c
 }
 
+// vain is a search for a cheaper place that found none.
+type vain struct {
+	at    int   // of the state's clock; 0: none yet
+	epoch int32 // of the state
+	moves int   // of the first VM until then
+	limit points
+}
+
+// vainSince is the time until which it is known that w has no cheaper place, 0 when that is not known. What others than
+// those on a host and its pools decide, a group or a reserve, changes without a mark there.
+func (x *search) vainSince(w waster) int {
+	u, was := &x.units[w.unit], x.vain[w.unit]
+	first := &x.vms[u.vms[0]]
+	if was.at == 0 || was.epoch != x.epoch || was.moves != first.moves || was.limit < w.cost || x.reserve != nil || len(u.vms) > 1 ||
+		u.anchor != none || first.spread != none {
+		return 0
+	}
+	return was.at
+}
+
 func (x *search) improveUnit(w waster) {
 	u := &x.units[w.unit]
 	q := anywhere
-	q.limit = w.cost
+	q.limit, q.since = w.cost, x.vainSince(w)
 	p, ok := x.find(u, q, x.opts.Seed)
 	if !ok {
+		x.vain[w.unit] = vain{x.clock, x.epoch, x.vms[u.vms[0]].moves, w.cost}
 		return
 	}
 	// A VM without memory or CPU of its own fits a host that has promised too much already, and counts as wrong there.

@@ -21,6 +21,7 @@ func (s *state) shift(i vmIx, to hostIx, disks []poolIx) {
 		left := &s.pools[from]
 		m.gained[j] = min(plan.Freed(d, v.flat[j]), left.snap.Capacity-left.free)
 		left.free += m.gained[j]
+		s.leftPool(from)
 		s.pools[p].free -= d.Used
 		left.io = left.io.minus(v.io(j))
 		s.pools[p].io = s.pools[p].io.plus(v.io(j))
@@ -55,6 +56,7 @@ func (s *state) rehost(i vmIx, from, to hostIx) {
 		return
 	}
 	s.leave(i, from)
+	s.left(from)
 	s.enter(i, to)
 	s.index.update(s, from)
 	s.index.update(s, to)
@@ -73,6 +75,7 @@ func (s *state) undo(n int) {
 		for j, p := range m.is {
 			if from := m.was[j]; from != p {
 				s.pools[p].free += v.snap.Disks[j].Used
+				s.leftPool(p)
 				s.pools[from].free -= m.gained[j]
 				s.pools[p].io = s.pools[p].io.minus(v.io(j))
 				s.pools[from].io = s.pools[from].io.plus(v.io(j))

@@ -13,14 +13,14 @@ type Options struct {
 	Seed uint64
 	// MaxSteps bounds the steps of the plan; 0, or more than plan.MaxSteps, is plan.MaxSteps.
 	MaxSteps int
-	// Stop, when not nil, is asked now and then; once it says true the plan found so far is returned. A
-	// plan cut short by a clock is still legal but no longer the same on every run.
+	// Stop, when not nil, is asked now and then; once it says true the plan found so far is returned, with what the run of
+	// the local search under way has found. A plan cut short by a clock is still legal but no longer the same on every run.
 	Stop func() bool
 	// Effort multiplies the steps of each run of the local search that follows repair; 0 is 1, a negative one leaves it
 	// out. Solving a plan's result again moves nothing as long as the effort is the same.
 	Effort int
 	// Progress, when not nil, is told the cost, moves included, each time that the plan so far is legal and has
-	// changed: first after repair, then after each run of the local search that found something.
+	// changed: first after repair, then once no single move saves anything, then after each run of the local search that found something.
 	Progress func(cost int64)
 	// Rules, when not nil, say what the policy would make of a host that changes, so that a plan can name a patch that
 	// a VM without a place is waiting for.
@@ -82,6 +82,7 @@ type search struct {
 	stuck   map[unitIx]int
 	futile  map[likeness]int // units for which no room was found in this round, since it was found for one that is alike
 	refused []shape          // of units that found no place while room is made for one
+	vain    map[unitIx]vain  // units that found no cheaper place
 	tops    []top            // scratch of wake
 	stopped bool             // by MaxSteps or Stop
 	halted  bool             // by Stop
@@ -93,13 +94,16 @@ func newSearch(s *state, opts Options) *search {
 	if opts.MaxSteps <= 0 || opts.MaxSteps > plan.MaxSteps {
 		opts.MaxSteps = plan.MaxSteps
 	}
-	return &search{state: s, opts: opts, version: 1, failed: map[unitIx]int{}, stuck: map[unitIx]int{}, futile: map[likeness]int{}}
+	return &search{state: s, opts: opts, version: 1, failed: map[unitIx]int{}, stuck: map[unitIx]int{}, futile: map[likeness]int{}, vain: map[unitIx]vain{}}
 }
 
 func (x *search) run() {
-	for range maxPasses {
+	for pass := range maxPasses {
 		repaired := x.repair()
 		repaired = x.restore() || repaired
+		if pass == 0 {
+			x.progress() // all that can be mended is, and the plan is legal
+		}
 		improved := x.improve()
 		if x.stopped || !repaired && !improved && !x.takeBack() && !x.displace() && !x.rearranged() {
 			return
