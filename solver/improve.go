@@ -64,6 +64,30 @@ func (s *state) pricesHosts() bool {
 	return w.Overload > 0 || w.Stranded > 0 || w.HostOn > 0
 }
 
+// partsAt is what the hosts of u and h come to cost more by what is on them once u is on h, in parts of a point.
+func (s *state) partsAt(u *unit, h hostIx) int64 {
+	var sum int64
+	there := s.hosts[h].load
+	for n, i := range u.vms {
+		v := &s.vms[i]
+		if v.host == h {
+			continue
+		}
+		there.Add(v.load, 1)
+		if slices.ContainsFunc(u.vms[:n], func(j vmIx) bool { return s.vms[j].host == v.host }) {
+			continue // counted with the first that leaves it
+		}
+		left := s.hosts[v.host].load
+		for _, j := range u.vms[n:] {
+			if s.vms[j].host == v.host {
+				left.Add(s.vms[j].load, -1)
+			}
+		}
+		sum += s.hostParts(s.prices, v.host, left) - s.hostParts(s.prices, v.host, s.hosts[v.host].load)
+	}
+	return sum + s.hostParts(s.prices, h, there) - s.hostParts(s.prices, h, s.hosts[h].load)
+}
+
 // pays says whether u saves anything by going to p, where saved is what it saves by itself.
 func (x *search) pays(u *unit, saved points, p place) bool {
 	m := x.prices

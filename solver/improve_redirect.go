@@ -122,7 +122,7 @@ func (r *relogger) again(all []move) bool {
 	return true
 }
 
-// makes makes a move if it is legal now.
+// makes carries out a move if it is legal now.
 func (r *relogger) makes(m *move) bool {
 	v := &r.vms[m.vm]
 	if v.host == m.to && slices.Equal(v.disks, m.is) {

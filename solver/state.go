@@ -41,6 +41,7 @@ type state struct {
 	members [][]vmIx
 	asked   []uint8 // by group: the kinds of domain that a member has asked for, a bit each
 	epoch   int32   // counts changes of what hosts are
+	clock   int     // counts what has left a host or a pool
 	log     []move
 	added   []fleet.Bytes // scratch of assign, by pool; zero between calls
 	addedIO []ioUse       // the same of operations and bandwidth
@@ -180,7 +181,7 @@ func newState(p *policy.Problem) (*state, error) {
 	if err := snap.Validate(); err != nil {
 		return nil, fmt.Errorf("read problem: snapshot.%w", err)
 	}
-	s := &state{p: p, spread: map[domainKey]domainCount{}, epoch: 1, prices: plan.NewPrices(p)}
+	s := &state{p: p, spread: map[domainKey]domainCount{}, epoch: 1, clock: 1, prices: plan.NewPrices(p)}
 	if err := s.addPools(); err != nil {
 		return nil, err
 	}
