@@ -15,18 +15,20 @@ import (
 
 // drawGiving is a small fleet in which most VMs give way.
 func drawGiving(t *rapid.T) *policy.Problem {
-	p := drawProblem(t)
-	switch rapid.IntRange(0, 4).Draw(t, "kind") {
+	var p *policy.Problem
+	switch rapid.IntRange(0, 5).Draw(t, "kind") {
 	case 0:
-		p = drawBusy(t)
+		p = drawProblem(t)
 	case 1:
+		p = drawBusy(t)
+	case 2:
 		p = drawProtected(t)
-	case 2, 3:
+	default:
 		p = drawFull(t)
 	}
 	for _, v := range p.Snapshot.VMs {
 		need := p.VMs[v.ID]
-		need.GiveWay = rapid.IntRange(0, 4).Draw(t, "gives") > 0
+		need.GiveWay = rapid.IntRange(0, 4).Draw(t, "gives") < 4
 		p.VMs[v.ID] = need
 	}
 	return p
@@ -36,6 +38,7 @@ func drawGiving(t *rapid.T) *policy.Problem {
 func drawFull(t *rapid.T) *policy.Problem {
 	p := emptyProblem()
 	shared := drawPool(t, p, "nas", "kvm")
+	p.Pools[shared] = policy.PoolFacts{Tier: 2}
 	for i := range rapid.IntRange(2, 5).Draw(t, "hosts") {
 		h := fleet.Host{ID: fleet.HostID("host-" + string(rune('a'+i))), Source: "kvm", Hypervisor: fleet.KVM, Pools: []fleet.PoolID{shared}}
 		if rapid.Bool().Draw(t, "local") {
@@ -53,7 +56,7 @@ func drawFull(t *rapid.T) *policy.Problem {
 		f.CPU += v.CPU
 		p.Hosts[v.Host] = f
 		need.NICClass, need.Queues, need.Security = 0, 0, 0
-		if rapid.IntRange(0, 3).Draw(t, "right") == 0 {
+		if rapid.IntRange(0, 3).Draw(t, "wants") == 3 {
 			need.Server, need.Priority = 2, max(need.Priority, 500)
 		} else {
 			need.Server = f.Tier
@@ -63,8 +66,22 @@ func drawFull(t *rapid.T) *policy.Problem {
 		}
 		p.VMs[v.ID] = need
 	}
+	drawContest(t, p)
 	p.Snapshot.Sort()
 	return p
+}
+
+// drawContest adds a VM that needs the first host, which is gold, and one of lower priority that fills it.
+func drawContest(t *rapid.T, p *policy.Problem) {
+	cpu := fleet.CPUs(rapid.IntRange(1, 4).Draw(t, "contest"))
+	for id, at := range map[fleet.VMID]int{"vm-wants": 1, "vm-has": 0} {
+		h := &p.Snapshot.Hosts[at]
+		p.Snapshot.VMs = append(p.Snapshot.VMs, fleet.VM{ID: id, Source: "kvm", Host: h.ID, Ref: "r", CPU: cpu, Memory: fleet.GiB, Power: fleet.Running})
+		p.VMs[id] = policy.Requirement{Level: "l", Priority: policy.Priority(900 - 500*(1-at)), Server: 2}
+		f := p.Hosts[h.ID]
+		f.CPU += cpu
+		p.Hosts[h.ID] = f
+	}
 }
 
 // displaced lists the VMs that a plan displaces, each once.
