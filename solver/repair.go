@@ -92,15 +92,40 @@ func (x *search) wake(waiting []unitIx, mark int) []unitIx {
 	}
 	hosts := x.freed(mark)
 	tops := x.topsOf(hosts)
+	most := mostOf(tops)
 	out := waiting[:0]
 	for n, ui := range waiting {
-		if n >= maxWaiting || !x.wakeOne(&x.units[ui], hosts, tops) {
+		u := &x.units[ui]
+		if n >= maxWaiting || x.hopeless(u, hosts, most) || !x.wakeOne(u, hosts, tops) {
 			out = append(out, ui)
-		} else {
-			tops = x.topsOf(hosts)
+			continue
 		}
+		tops = x.topsOf(hosts)
+		most = mostOf(tops)
 	}
 	return out
+}
+
+// mostOf is the most of everything that any of the hosts has.
+func mostOf(tops []top) top {
+	most := top{-maxTotal, -maxTotal, -1 << 30}
+	for _, t := range tops {
+		most.cpu, most.memory, most.tier = max(most.cpu, t.cpu), max(most.memory, t.memory), max(most.tier, t.tier)
+	}
+	return most
+}
+
+// hopeless says whether none of the hosts, sorted, has what u needs, by the most that any has: wakeOne would pass over
+// each of them.
+func (x *search) hopeless(u *unit, hosts []hostIx, most top) bool {
+	if most.tier < u.server {
+		return true
+	}
+	if len(u.vms) > 1 || (u.cpu <= 0 || u.cpu <= most.cpu) && (u.memory <= 0 || u.memory <= most.memory) {
+		return false
+	}
+	_, own := slices.BinarySearch(hosts, x.vms[u.vms[0]].host)
+	return !own
 }
 
 // topsOf is what each of the hosts has.
