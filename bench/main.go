@@ -168,12 +168,12 @@ func (r *report) print(out io.Writer) error {
 		put(w, "%d\t%s\t%d\t%d\t%d\t%.0f\t%.1f\t%.1f\t%d\t\n", x.Nodes, x.Scheduler, x.Running, x.Decisions, x.Refused, x.PerSecond, x.P50, x.P99, x.Broken)
 	}
 	if len(r.Balance) > 0 {
-		put(w, "\nBalance: Ganeti's score, computed by hbal for all; time out is marked *\nnodes\tinstances\tdisks\tbalancer\tbefore\tafter\tmoves\tdisk copies\tnot N+1\tCPU s\twall s\ttimes faster (CPU)\t\n")
+		put(w, "\nBalance: Ganeti's score, computed by hbal for all; time out is marked *\nnodes\tinstances\tdisks\tbalancer\tbefore\tafter\tmoves\tdisk copies\tnot N+1\tCPU s\twall s\ttimes faster (CPU)\twith fewer moves than\tat least\t\n")
 	}
 	for i := range r.Balance {
 		x := &r.Balance[i]
-		put(w, "%d\t%d\t%s\t%s%s\t%.4f\t%.4f\t%d\t%d\t%d\t%.4f\t%.4f\t%.0f\t\n", x.Nodes, x.Instances, x.Template, x.Balancer, star(x.TimedOut), x.Before, x.After,
-			x.Moves, x.Copies, x.Unsafe, x.CPU, x.Wall, x.Faster)
+		put(w, "%d\t%d\t%s\t%s%s\t%.4f\t%.4f\t%d\t%d\t%d\t%.4f\t%.4f\t%.0f\t%d\t%.4f\t\n", x.Nodes, x.Instances, x.Template, x.Balancer, star(x.TimedOut), x.Before, x.After,
+			x.Moves, x.Copies, x.Unsafe, x.CPU, x.Wall, x.Faster, x.Fewest, x.Floor)
 	}
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("print: %w", err)

@@ -25,6 +25,9 @@ type BalanceRow struct {
 	TimedOut bool `json:"timedOut"`
 	// Faster is how many times less CPU time than hbal's it took; where hbal was stopped, at least that many.
 	Faster float64 `json:"faster"`
+	// No answer with fewer moves than Fewest has a score under Floor.
+	Fewest int     `json:"fewestMoves"`
+	Floor  float64 `json:"scoreWithFewer"`
 }
 
 // Size of a cluster to balance.
@@ -59,6 +62,7 @@ func balanceOne(s Size, template string, o *Options) ([]BalanceRow, error) {
 		return nil, err
 	}
 	base := BalanceRow{Template: template, Nodes: s.Nodes, Instances: s.Instances, Before: h.Before}
+	base.Fewest, base.Floor = balance.Fewest(c)
 	row := base
 	row.Balancer, row.After, row.Moves, row.Copies, row.TimedOut = "Ganeti hbal", h.After, h.Moves, h.Copies, !h.Done
 	row.Wall, row.CPU = h.Wall.Seconds(), h.CPU.Seconds()
