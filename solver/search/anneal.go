@@ -153,7 +153,7 @@ func (x *Search) measure(n int64) float64 {
 		if s.host[v] < 0 || s.host[v] == b || !s.mayPlace(v, b) || s.slow[v] && len(s.p.VMs[v].Disks) > 0 {
 			continue
 		}
-		sum += math.Abs(float64(s.shiftDelta(v, b)))
+		sum += math.Abs(float64(s.shiftDelta(v, b, math.MaxInt64)))
 		seen++
 	}
 	if seen == 0 || sum == 0 {
