@@ -30,10 +30,18 @@ type pricing struct {
 
 // Where room is scarce the tighter price finds more, where it is not the looser one does, and there is no telling before;
 // so even seeds search loosely, odd ones tightly, and who runs two takes one of each.
-var pricings = [2]pricing{
+var pricings = [...]pricing{
 	{hot: 1, cold: 2, squeeze: 0.5, squeezed: 200},
 	{hot: 3, cold: 4, squeeze: 0.3, squeezed: 100},
+	{hot: 30, cold: 30, squeeze: 0.5, squeezed: 3},
 }
+
+// Indices of pricings. Stiff is for long coolings of problems so full that any looser price leaves hosts overfull when all
+// else is frozen: what then makes room spoils what was found. It takes ejections to move at all.
+const (
+	tight = 1
+	stiff = 2
+)
 
 // A look at the progress and the stop function comes every so many steps: block, or fewer where the budget is small.
 const (
@@ -50,6 +58,15 @@ const (
 	hottest    = 0.4
 	firstSteps = 20_000
 	firstLeast = 0.4
+	firstCold  = 4e-3 // all is frozen by then, but for what rounds do better
+)
+
+// longRun is how many steps for each VM make a run long: then the first cooling gets longFirst of it, as nothing does more
+// for a problem that is full, and odd seeds price room stiffly.
+const (
+	longRun      = 200_000
+	longFirst    = 0.65
+	hottestStiff = 1
 )
 
 const logs = 1 << 12
@@ -87,19 +104,35 @@ func (x *Search) Anneal(about int64, progress func() float64) {
 	x.block = blockOf(about)
 	unit := x.measure(min(samples, max(about/looks, minBlock)))
 	perVM := float64(about) / float64(len(s.movable)+1)
-	first := min(1, max(firstLeast, firstSteps/perVM))
+	first, from := x.firstCooling(perVM)
 	x.reliefPrice = x.reliefPrice[:0]
 	for _, price := range x.basePrices(unit) {
 		x.reliefPrice = append(x.reliefPrice, max(1, int64(price)))
 	}
-	top := hottest * min(1, perVM*first/fullHeat)
-	x.eject = false
-	x.loose = perVM*first < fullHeat // a tight price freezes a short cooling
-	x.cooling(heat{top, cold, true}, unit, 0, stretch(progress, 0, first))
-	x.loose = false
+	x.cooling(from, unit, true, stretch(progress, 0, first))
 	if first < 1 {
 		x.rounds(unit, about, progress)
 	}
+}
+
+// firstCooling is the share of the first cooling and its heat; it sets the price of room and whether there are ejections.
+func (x *Search) firstCooling(perVM float64) (float64, heat) {
+	x.eject = false
+	x.how = pricings[x.seed%2]
+	if perVM >= longRun {
+		if x.seed%2 == 0 {
+			x.how = pricings[tight]
+			return longFirst, heat{hottest, firstCold, true}
+		}
+		x.how, x.eject = pricings[stiff], true
+		return longFirst, heat{hottestStiff, firstCold, true}
+	}
+	first := min(1, max(firstLeast, firstSteps/perVM))
+	top := hottest * min(1, perVM*first/fullHeat)
+	if perVM*first < fullHeat { // a tight price freezes a short cooling
+		x.how = pricings[0]
+	}
+	return first, heat{top, min(firstCold, top/10), true}
 }
 
 // stretch is the progress of a part from `from` of length `length`.
@@ -107,20 +140,16 @@ func stretch(progress func() float64, from, length float64) func() float64 {
 	return func() float64 { return (progress() - from) / length }
 }
 
-// cooling is one cooling in three parts; turn lets a later one price room in the other way.
-func (x *Search) cooling(h heat, unit float64, turn int, progress func() float64) {
+// cooling is one cooling in three parts, the first of them only in the first one.
+func (x *Search) cooling(h heat, unit float64, first bool, progress func() float64) {
 	if progress() >= 1 {
 		return
 	}
-	if turn == 0 {
-		x.cool(max(quench, h.cold)*unit, h.cold*unit, 0, quenchEnd, progress)
+	if first {
+		x.cool(quench*unit, cold*unit, 0, quenchEnd, progress)
 	}
 	if h.relaxed && x.relaxable() {
-		how := pricings[(x.seed+uint64(turn))%2] //nolint:gosec // turn is small
-		if x.loose {
-			how = pricings[0]
-		}
-		x.relax(h.hot*unit, h.cold*unit, unit, how, progress)
+		x.relax(h.hot*unit, h.cold*unit, unit, x.how, progress)
 		x.cool(max(warm, h.cold)*unit, cold*unit, min(progress(), relaxedEnd), 1, progress)
 	} else {
 		x.cool(h.hot*unit, h.cold*unit, progress(), 1, progress)
