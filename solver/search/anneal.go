@@ -29,11 +29,11 @@ type pricing struct {
 }
 
 // Where room is scarce the tighter price finds more, where it is not the looser one does, and there is no telling before;
-// so even seeds search loosely, odd ones tightly, and who runs two takes one of each.
+// so even seeds search loosely, odd ones tightly, and who runs two takes one of each; in long runs tightly and stiffly.
 var pricings = [...]pricing{
 	{hot: 1, cold: 2, squeeze: 0.5, squeezed: 200},
 	{hot: 3, cold: 4, squeeze: 0.3, squeezed: 100},
-	{hot: 30, cold: 30, squeeze: 0.5, squeezed: 3},
+	{hot: 30, cold: 30, squeeze: 0.5, squeezed: 1000},
 }
 
 // Indices of pricings. Stiff is for long coolings of problems so full that any looser price leaves hosts overfull when all
@@ -59,6 +59,7 @@ const (
 	firstSteps = 20_000
 	firstLeast = 0.4
 	firstCold  = 4e-3 // all is frozen by then, but for what rounds do better
+	freezes    = 50   // if each VM is tried on each host so often; else it goes on getting better as it cools
 )
 
 // longRun is how many steps for each VM make a run long: then the first cooling gets longFirst of it, as nothing does more
@@ -132,7 +133,11 @@ func (x *Search) firstCooling(perVM float64) (float64, heat) {
 	if perVM*first < fullHeat { // a tight price freezes a short cooling
 		x.how = pricings[0]
 	}
-	return first, heat{top, min(firstCold, top/10), true}
+	low := firstCold
+	if perVM*first < freezes*float64(x.s.nh) {
+		low = cold
+	}
+	return first, heat{top, min(low, top/10), true}
 }
 
 // stretch is the progress of a part from `from` of length `length`.
@@ -254,7 +259,7 @@ func (p *prices) follow(s *state, d, rate float64) {
 			over = s.slack[i] < 0
 		}
 		if over {
-			p.grown[r] = min(p.grown[r]*math.Exp(d*rate*rise), 1e9)
+			p.grown[r] = min(p.grown[r]*math.Exp(d*rate*rise), maxGrown)
 		} else {
 			p.grown[r] = max(p.grown[r]*math.Exp(-d*rate*fall), 1)
 		}
@@ -263,8 +268,9 @@ func (p *prices) follow(s *state, d, rate float64) {
 
 // How fast prices rise and fall, of the rate.
 const (
-	rise = 2
-	fall = 1
+	rise     = 2
+	fall     = 1
+	maxGrown = 1e8 // with the stiff price as dear as a price may get before sums overflow
 )
 
 // set makes the prices those of the search, at the share of their base or what they have grown to.
