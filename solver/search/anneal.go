@@ -29,7 +29,7 @@ type pricing struct {
 }
 
 // Where room is scarce the tighter price finds more, where it is not the looser one does, and there is no telling before;
-// so even seeds search loosely, odd ones tightly, and who runs two takes one of each; in long runs tightly and stiffly.
+// so even seeds search loosely, odd ones tightly, and who runs two takes one of each; long runs try all three.
 var pricings = [...]pricing{
 	{hot: 1, cold: 2, squeeze: 0.5, squeezed: 200},
 	{hot: 3, cold: 4, squeeze: 0.3, squeezed: 100},
@@ -62,8 +62,8 @@ const (
 	freezes    = 50   // if each VM is tried on each host so often; else it goes on getting better as it cools
 )
 
-// longRun is how many steps for each VM make a run long: then the first cooling gets longFirst of it, as nothing does more
-// for a problem that is full, and odd seeds price room stiffly.
+// longRun is how many steps for each VM make a run long: then coolings from hot get longFirst of it, as nothing does more
+// for a problem that is full. Odd seeds price room stiffly, even ones loosely and then tightly.
 const (
 	longRun      = 200_000
 	longFirst    = 0.65
@@ -105,39 +105,52 @@ func (x *Search) Anneal(about int64, progress func() float64) {
 	x.block = blockOf(about)
 	unit := x.measure(min(samples, max(about/looks, minBlock)))
 	perVM := float64(about) / float64(len(s.movable)+1)
-	first, from := x.firstCooling(perVM)
 	x.reliefPrice = x.reliefPrice[:0]
 	for _, price := range x.basePrices(unit) {
 		x.reliefPrice = append(x.reliefPrice, max(1, int64(price)))
 	}
-	x.cooling(from, unit, true, stretch(progress, 0, first))
-	if first < 1 {
+	from := 0.0
+	for n, o := range x.openings(perVM) {
+		x.how, x.eject = o.how, o.eject
+		x.cooling(o.heat, unit, n == 0, stretch(progress, from, o.share))
+		from += o.share
+	}
+	if from < 1 {
 		x.rounds(unit, about, progress)
 	}
 }
 
-// firstCooling is the share of the first cooling and its heat; it sets the price of room and whether there are ejections.
-func (x *Search) firstCooling(perVM float64) (float64, heat) {
-	x.eject = false
-	x.how = pricings[x.seed%2]
-	if perVM >= longRun {
-		if x.seed%2 == 0 {
-			x.how = pricings[tight]
-			return longFirst, heat{hottest, firstCold, true}
+// opening is a cooling from hot that comes before the rounds: its share of all, its heat, and how it goes.
+type opening struct {
+	share float64
+	heat
+	how   pricing
+	eject bool
+}
+
+// openings are those of a run of perVM steps for each VM.
+func (x *Search) openings(perVM float64) []opening {
+	odd := x.seed%2 == 1
+	switch {
+	case perVM >= longRun && odd:
+		return []opening{{longFirst, heat{hottestStiff, firstCold, true}, pricings[stiff], true}}
+	case perVM >= longRun:
+		return []opening{
+			{longFirst / 2, heat{hottest, firstCold, true}, pricings[0], false},
+			{longFirst / 2, heat{hottest, firstCold, true}, pricings[tight], false},
 		}
-		x.how, x.eject = pricings[stiff], true
-		return longFirst, heat{hottestStiff, firstCold, true}
 	}
 	first := min(1, max(firstLeast, firstSteps/perVM))
 	top := hottest * min(1, perVM*first/fullHeat)
+	how := pricings[x.seed%2]
 	if perVM*first < fullHeat { // a tight price freezes a short cooling
-		x.how = pricings[0]
+		how = pricings[0]
 	}
 	low := firstCold
 	if perVM*first < freezes*float64(x.s.nh) {
 		low = cold
 	}
-	return first, heat{top, min(low, top/10), true}
+	return []opening{{first, heat{top, min(low, top/10), true}, how, false}}
 }
 
 // stretch is the progress of a part from `from` of length `length`.
