@@ -33,7 +33,7 @@ type pricing struct {
 var pricings = [...]pricing{
 	{hot: 1, cold: 2, squeeze: 0.5, squeezed: 200},
 	{hot: 3, cold: 4, squeeze: 0.3, squeezed: 100},
-	{hot: 30, cold: 30, squeeze: 0.5, squeezed: 1000},
+	{hot: 30, cold: 30, squeeze: 0.2, squeezed: 1e4},
 }
 
 // Indices of pricings. Stiff is for long coolings of problems so full that any looser price leaves hosts overfull when all
@@ -59,7 +59,7 @@ const (
 	firstSteps = 20_000
 	firstLeast = 0.4
 	firstCold  = 4e-3 // all is frozen by then, but for what rounds do better
-	freezes    = 50   // if each VM is tried on each host so often; else it goes on getting better as it cools
+	crowded    = 250  // VMs for each host; where there are more, what the smallest do is still worth cooling further for
 )
 
 // longRun is how many steps for each VM make a run long: then coolings from hot get longFirst of it, as nothing does more
@@ -112,7 +112,8 @@ func (x *Search) Anneal(about int64, progress func() float64) {
 	from := 0.0
 	for n, o := range x.openings(perVM) {
 		x.how, x.eject = o.how, o.eject
-		x.cooling(o.heat, unit, n == 0, stretch(progress, from, o.share))
+		quenched := n == 0 && !o.eject // what a quench has packed the stiff price does not let go
+		x.cooling(o.heat, unit, quenched, stretch(progress, from, o.share))
 		from += o.share
 	}
 	if from < 1 {
@@ -131,13 +132,17 @@ type opening struct {
 // openings are those of a run of perVM steps for each VM.
 func (x *Search) openings(perVM float64) []opening {
 	odd := x.seed%2 == 1
+	low := firstCold
+	if len(x.s.movable) > crowded*x.s.nh {
+		low = cold
+	}
 	switch {
 	case perVM >= longRun && odd:
-		return []opening{{longFirst, heat{hottestStiff, firstCold, true}, pricings[stiff], true}}
+		return []opening{{longFirst, heat{hottestStiff, low, true}, pricings[stiff], true}}
 	case perVM >= longRun:
 		return []opening{
-			{longFirst / 2, heat{hottest, firstCold, true}, pricings[0], false},
-			{longFirst / 2, heat{hottest, firstCold, true}, pricings[tight], false},
+			{longFirst / 2, heat{hottest, low, true}, pricings[0], false},
+			{longFirst / 2, heat{hottest, low, true}, pricings[tight], false},
 		}
 	}
 	first := min(1, max(firstLeast, firstSteps/perVM))
@@ -145,10 +150,6 @@ func (x *Search) openings(perVM float64) []opening {
 	how := pricings[x.seed%2]
 	if perVM*first < fullHeat { // a tight price freezes a short cooling
 		how = pricings[0]
-	}
-	low := firstCold
-	if perVM*first < freezes*float64(x.s.nh) {
-		low = cold
 	}
 	return []opening{{first, heat{top, min(low, top/10), true}, how, false}}
 }
@@ -158,12 +159,12 @@ func stretch(progress func() float64, from, length float64) func() float64 {
 	return func() float64 { return (progress() - from) / length }
 }
 
-// cooling is one cooling in three parts, the first of them only in the first one.
-func (x *Search) cooling(h heat, unit float64, first bool, progress func() float64) {
+// cooling is one cooling in three parts, the quench only if asked for.
+func (x *Search) cooling(h heat, unit float64, quenched bool, progress func() float64) {
 	if progress() >= 1 {
 		return
 	}
-	if first {
+	if quenched {
 		x.cool(quench*unit, cold*unit, 0, quenchEnd, progress)
 	}
 	if h.relaxed && x.relaxable() {
