@@ -29,11 +29,19 @@ type pricing struct {
 }
 
 // Where room is scarce the tighter price finds more, where it is not the looser one does, and there is no telling before;
-// so even seeds search loosely, odd ones tightly, and who runs two takes one of each.
-var pricings = [2]pricing{
+// so even seeds search loosely, odd ones tightly, and who runs two takes one of each; long runs try all three.
+var pricings = [...]pricing{
 	{hot: 1, cold: 2, squeeze: 0.5, squeezed: 200},
 	{hot: 3, cold: 4, squeeze: 0.3, squeezed: 100},
+	{hot: 30, cold: 30, squeeze: 0.2, squeezed: 1e4},
 }
+
+// Indices of pricings. Stiff is for long coolings of problems so full that any looser price leaves hosts overfull when all
+// else is frozen: what then makes room spoils what was found. It takes ejections to move at all.
+const (
+	tight = 1
+	stiff = 2
+)
 
 // A look at the progress and the stop function comes every so many steps: block, or fewer where the budget is small.
 const (
@@ -50,6 +58,16 @@ const (
 	hottest    = 0.4
 	firstSteps = 20_000
 	firstLeast = 0.4
+	firstCold  = 4e-3 // all is frozen by then, but for what rounds do better
+	crowded    = 250  // VMs for each host; where there are more, what the smallest do is still worth cooling further for
+)
+
+// longRun is how many steps for each VM make a run long: then coolings from hot get longFirst of it, as nothing does more
+// for a problem that is full. Odd seeds price room stiffly, even ones loosely and then tightly.
+const (
+	longRun      = 200_000
+	longFirst    = 0.65
+	hottestStiff = 1
 )
 
 const logs = 1 << 12
@@ -87,19 +105,53 @@ func (x *Search) Anneal(about int64, progress func() float64) {
 	x.block = blockOf(about)
 	unit := x.measure(min(samples, max(about/looks, minBlock)))
 	perVM := float64(about) / float64(len(s.movable)+1)
-	first := min(1, max(firstLeast, firstSteps/perVM))
 	x.reliefPrice = x.reliefPrice[:0]
 	for _, price := range x.basePrices(unit) {
 		x.reliefPrice = append(x.reliefPrice, max(1, int64(price)))
 	}
-	top := hottest * min(1, perVM*first/fullHeat)
-	x.eject = false
-	x.loose = perVM*first < fullHeat // a tight price freezes a short cooling
-	x.cooling(heat{top, cold, true}, unit, 0, stretch(progress, 0, first))
-	x.loose = false
-	if first < 1 {
+	from := 0.0
+	for n, o := range x.openings(perVM) {
+		x.how, x.eject = o.how, o.eject
+		quenched := n == 0 && !o.eject // what a quench has packed the stiff price does not let go
+		x.cooling(o.heat, unit, quenched, stretch(progress, from, o.share))
+		from += o.share
+	}
+	if from < 1 {
 		x.rounds(unit, about, progress)
 	}
+}
+
+// opening is a cooling from hot that comes before the rounds: its share of all, its heat, and how it goes.
+type opening struct {
+	share float64
+	heat
+	how   pricing
+	eject bool
+}
+
+// openings are those of a run of perVM steps for each VM.
+func (x *Search) openings(perVM float64) []opening {
+	odd := x.seed%2 == 1
+	low := firstCold
+	if len(x.s.movable) > crowded*x.s.nh {
+		low = cold
+	}
+	switch {
+	case perVM >= longRun && odd:
+		return []opening{{longFirst, heat{hottestStiff, low, true}, pricings[stiff], true}}
+	case perVM >= longRun:
+		return []opening{
+			{longFirst / 2, heat{hottest, low, true}, pricings[0], false},
+			{longFirst / 2, heat{hottest, low, true}, pricings[tight], false},
+		}
+	}
+	first := min(1, max(firstLeast, firstSteps/perVM))
+	top := hottest * min(1, perVM*first/fullHeat)
+	how := pricings[x.seed%2]
+	if perVM*first < fullHeat { // a tight price freezes a short cooling
+		how = pricings[0]
+	}
+	return []opening{{first, heat{top, min(low, top/10), true}, how, false}}
 }
 
 // stretch is the progress of a part from `from` of length `length`.
@@ -107,20 +159,16 @@ func stretch(progress func() float64, from, length float64) func() float64 {
 	return func() float64 { return (progress() - from) / length }
 }
 
-// cooling is one cooling in three parts; turn lets a later one price room in the other way.
-func (x *Search) cooling(h heat, unit float64, turn int, progress func() float64) {
+// cooling is one cooling in three parts, the quench only if asked for.
+func (x *Search) cooling(h heat, unit float64, quenched bool, progress func() float64) {
 	if progress() >= 1 {
 		return
 	}
-	if turn == 0 {
-		x.cool(max(quench, h.cold)*unit, h.cold*unit, 0, quenchEnd, progress)
+	if quenched {
+		x.cool(quench*unit, cold*unit, 0, quenchEnd, progress)
 	}
 	if h.relaxed && x.relaxable() {
-		how := pricings[(x.seed+uint64(turn))%2] //nolint:gosec // turn is small
-		if x.loose {
-			how = pricings[0]
-		}
-		x.relax(h.hot*unit, h.cold*unit, unit, how, progress)
+		x.relax(h.hot*unit, h.cold*unit, unit, x.how, progress)
 		x.cool(max(warm, h.cold)*unit, cold*unit, min(progress(), relaxedEnd), 1, progress)
 	} else {
 		x.cool(h.hot*unit, h.cold*unit, progress(), 1, progress)
@@ -153,7 +201,7 @@ func (x *Search) measure(n int64) float64 {
 		if s.host[v] < 0 || s.host[v] == b || !s.mayPlace(v, b) || s.slow[v] && len(s.p.VMs[v].Disks) > 0 {
 			continue
 		}
-		sum += math.Abs(float64(s.shiftDelta(v, b)))
+		sum += math.Abs(float64(s.shiftDelta(v, b, math.MaxInt64)))
 		seen++
 	}
 	if seen == 0 || sum == 0 {
@@ -225,7 +273,7 @@ func (p *prices) follow(s *state, d, rate float64) {
 			over = s.slack[i] < 0
 		}
 		if over {
-			p.grown[r] = min(p.grown[r]*math.Exp(d*rate*rise), 1e9)
+			p.grown[r] = min(p.grown[r]*math.Exp(d*rate*rise), maxGrown)
 		} else {
 			p.grown[r] = max(p.grown[r]*math.Exp(-d*rate*fall), 1)
 		}
@@ -234,8 +282,9 @@ func (p *prices) follow(s *state, d, rate float64) {
 
 // How fast prices rise and fall, of the rate.
 const (
-	rise = 2
-	fall = 1
+	rise     = 2
+	fall     = 1
+	maxGrown = 1e8 // with the stiff price as dear as a price may get before sums overflow
 )
 
 // set makes the prices those of the search, at the share of their base or what they have grown to.

@@ -1,5 +1,7 @@
 package search
 
+import "math"
+
 // An ejection is how a large VM comes to where only small ones would have to make room: it goes there whatever the room,
 // and up to maxEjected VMs leave, the cheapest of some, for its old host or any. The whole is judged as one move.
 const (
@@ -65,7 +67,7 @@ func (x *Search) kept(b int32) bool {
 func (x *Search) bestLeaver(v, a, b int32) (vm, to int32) {
 	s := x.s
 	vm, to = -1, -1
-	best := int64(0)
+	best := int64(math.MaxInt64 / 2)
 	for n := range ejectLooks {
 		w := s.vms[b][x.rnd.below(len(s.vms[b]))]
 		if w == v || s.slow[w] || s.pinned[w] {
@@ -78,11 +80,9 @@ func (x *Search) bestLeaver(v, a, b int32) (vm, to int32) {
 		if c == b || !s.shiftFits(w, c) || s.initial[w] >= 0 && s.initial[w] != c && s.moveCost[w] < 0 {
 			continue
 		}
-		d := s.shiftDelta(w, c) - x.relief(w, b)
-		if s.price != nil {
-			d += s.shiftShort(w, c)
-		}
-		if vm < 0 || d < best {
+		worth := x.relief(w, b)
+		d := s.shiftDelta(w, c, best+worth-1) - worth
+		if d < best {
 			vm, to, best = w, c, d
 		}
 	}

@@ -9,18 +9,13 @@ func (s *state) shiftFits(v, b int32) bool {
 	return g < 0 || !s.ruled[g] || s.rulesAllow(g, v, b)
 }
 
-// shiftDelta is what the total changes by when v goes from its host to b.
-func (s *state) shiftDelta(v, b int32) int64 {
+// shiftDelta is what the total changes by when v goes from its host to b, with the price of missing room where it has one.
+// Once that is sure to be over limit it may be any figure over limit: most moves are far from what is taken, and a look at
+// the first resources tells.
+func (s *state) shiftDelta(v, b int32, limit int64) int64 {
 	a := s.host[v]
 	nk := s.nk
-	x := s.dimDem[int(v)*nk : int(v)*nk+nk]
-	oa := s.over[int(a)*nk:][:len(x)]
-	ob := s.over[int(b)*nk:][:len(x)]
-	w := s.weight[:len(x)]
 	c := s.hostPrice(v, b) - s.vmCost[v] - s.hostCost[a] - s.hostCost[b]
-	for k, d := range x {
-		c += w[k] * (max(0, oa[k]-d) + max(0, ob[k]+d))
-	}
 	if s.onAny {
 		c += s.hostVM[b]
 		if len(s.vms[a]) > 1 {
@@ -29,6 +24,24 @@ func (s *state) shiftDelta(v, b int32) int64 {
 	}
 	if s.p.GroupMove != 0 && s.group[v] >= 0 {
 		c += s.groupDelta(s.group[v], s.movedChange(v, b), -1, 0)
+	}
+	if s.price != nil { // nothing but sums of what is not negative from here
+		if c = s.shiftShort(v, b, c, limit); c > limit {
+			return c
+		}
+	}
+	x := s.dimDem[int(v)*nk : int(v)*nk+nk]
+	w := s.weight[:len(x)]
+	ob := s.over[int(b)*nk:][:len(x)]
+	for k, d := range x {
+		c += w[k] * max(0, ob[k]+d)
+	}
+	if c > limit {
+		return c
+	}
+	oa := s.over[int(a)*nk:][:len(x)]
+	for k, d := range x {
+		c += w[k] * max(0, oa[k]-d)
 	}
 	return c
 }
@@ -129,20 +142,12 @@ func (s *state) swapRoom(v, w, h int32) bool {
 	return true
 }
 
-// swapDelta is what the total changes by when v and w change hosts.
-func (s *state) swapDelta(v, w int32) int64 {
+// swapDelta is what the total changes by when v and w change hosts, with the price of missing room where it has one; over
+// limit as shiftDelta.
+func (s *state) swapDelta(v, w int32, limit int64) int64 {
 	a, b := s.host[v], s.host[w]
 	nk := s.nk
-	x := s.dimDem[int(v)*nk : int(v)*nk+nk]
-	y := s.dimDem[int(w)*nk:][:len(x)]
-	oa := s.over[int(a)*nk:][:len(x)]
-	ob := s.over[int(b)*nk:][:len(x)]
-	weight := s.weight[:len(x)]
 	c := s.hostPrice(v, b) + s.hostPrice(w, a) - s.vmCost[v] - s.vmCost[w] - s.hostCost[a] - s.hostCost[b]
-	for k, d := range x {
-		d -= y[k]
-		c += weight[k] * (max(0, oa[k]-d) + max(0, ob[k]+d))
-	}
 	if s.onAny {
 		c += s.hostVM[a] + s.hostVM[b]
 	}
@@ -157,6 +162,20 @@ func (s *state) swapDelta(v, w int32) int64 {
 			c += s.groupDelta(f, s.movedChange(w, a), -1, 0)
 		}
 	}
+	if s.price != nil {
+		if c = s.swapShort(v, w, c, limit); c > limit {
+			return c
+		}
+	}
+	x := s.dimDem[int(v)*nk : int(v)*nk+nk]
+	y := s.dimDem[int(w)*nk:][:len(x)]
+	oa := s.over[int(a)*nk:][:len(x)]
+	ob := s.over[int(b)*nk:][:len(x)]
+	weight := s.weight[:len(x)]
+	for k, d := range x {
+		d -= y[k]
+		c += weight[k] * (max(0, oa[k]-d) + max(0, ob[k]+d))
+	}
 	return c
 }
 
@@ -169,29 +188,41 @@ func (s *state) swap(v, w int32) {
 	s.enter(w, a)
 }
 
-// shiftShort is what the price of missing room changes by when v goes to b.
-func (s *state) shiftShort(v, b int32) int64 {
+// shiftShort adds to c what the price of missing room changes by when v goes to b; it stops once c is over limit.
+func (s *state) shiftShort(v, b int32, c, limit int64) int64 {
 	a := s.host[v]
-	c := -s.short[a] - s.short[b]
+	c -= s.short[a] + s.short[b]
 	price := s.price
-	out, in := s.need(v, a)[:len(price)], s.need(v, b)[:len(price)]
-	sa, sb := s.slack[int(a)*s.nr:][:len(price)], s.slack[int(b)*s.nr:][:len(price)]
+	in, sb := s.need(v, b)[:len(price)], s.slack[int(b)*s.nr:][:len(price)]
 	for r, w := range price {
-		c += w * (max(0, -sa[r]-out[r]) + max(0, in[r]-sb[r]))
+		c += w * max(0, in[r]-sb[r])
+		if c > limit {
+			return c
+		}
+	}
+	if s.short[a] == 0 {
+		return c
+	}
+	out, sa := s.need(v, a)[:len(price)], s.slack[int(a)*s.nr:][:len(price)]
+	for r, w := range price {
+		c += w * max(0, -sa[r]-out[r])
 	}
 	return c
 }
 
-// swapShort is what the price of missing room changes by when v and w change hosts.
-func (s *state) swapShort(v, w int32) int64 {
+// swapShort is shiftShort for v and w, which change hosts.
+func (s *state) swapShort(v, w int32, c, limit int64) int64 {
 	a, b := s.host[v], s.host[w]
-	c := -s.short[a] - s.short[b]
+	c -= s.short[a] + s.short[b]
 	price := s.price
 	vo, vi := s.need(v, a)[:len(price)], s.need(v, b)[:len(price)]
 	wo, wi := s.need(w, b)[:len(price)], s.need(w, a)[:len(price)]
 	sa, sb := s.slack[int(a)*s.nr:][:len(price)], s.slack[int(b)*s.nr:][:len(price)]
 	for r, q := range price {
 		c += q * (max(0, wi[r]-vo[r]-sa[r]) + max(0, vi[r]-wo[r]-sb[r]))
+		if c > limit {
+			return c
+		}
 	}
 	return c
 }

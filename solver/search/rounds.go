@@ -14,6 +14,7 @@ type arm struct {
 	heat
 	length float64 // steps for each VM
 	eject  bool
+	price  int     // of pricings
 	rate   float64 // gain for each step, of late
 	tried  int
 }
@@ -39,8 +40,9 @@ func (x *Search) rounds(unit float64, about int64, progress func() float64) {
 		}
 	}
 	ways := []*arm{{eject: true}, {}}
+	prices := []*arm{{price: 0}, {price: tight}, {price: stiff}}
 	perVM := float64(about) / float64(len(x.s.movable)+1)
-	for n := 1; ; n++ {
+	for {
 		from := progress()
 		if from >= 1 {
 			break
@@ -51,14 +53,14 @@ func (x *Search) rounds(unit float64, about int64, progress func() float64) {
 			}
 		}
 		left := (1 - from) * perVM
-		a, way := x.choose(arms, left), x.choose(ways, left)
+		a, way, price := x.choose(arms, left), x.choose(ways, left), x.choose(prices, left)
 		length := min(a.length/perVM, 1-from)
 		if 1-from < 1.5*length {
 			length = 1 - from
 		}
 		cost, lost, steps := x.bestCost, x.bestLost, x.steps
-		x.eject = way.eject
-		x.cooling(a.heat, unit, n, stretch(progress, from, length))
+		x.eject, x.how = way.eject, pricings[price.price]
+		x.cooling(a.heat, unit, false, stretch(progress, from, length))
 		gain := float64(cost - x.bestCost)
 		if x.bestLost < lost {
 			gain = unit
@@ -66,6 +68,9 @@ func (x *Search) rounds(unit float64, about int64, progress func() float64) {
 		rate := gain / float64(max(1, x.steps-steps))
 		a.paid(rate)
 		way.paid(rate)
+		if a.relaxed {
+			price.paid(rate)
+		}
 		if gain == 0 {
 			a.length *= longer
 		}

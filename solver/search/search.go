@@ -23,8 +23,8 @@ type Search struct {
 	// swapSaved holds the pools of the first VM of a swap that is being judged.
 	swapSaved []int32
 	meet      func(*Search) *model.Assignment
-	loose     bool // price room loosely, whatever the seed
-	eject     bool // ejections are tried
+	how       pricing // of room
+	eject     bool    // ejections are tried
 	// Of the ejection that is being judged: what host b had free, who has moved, and what missing room is rated at.
 	slackWas    []int64
 	chain       []ejected

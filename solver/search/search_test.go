@@ -171,3 +171,33 @@ func TestMeet(t *testing.T) {
 		t.Errorf("%d of 8 searches were asked", met)
 	}
 }
+
+// TestLongRuns holds runs of many steps for each VM, whose first cooling is another, to the referee and to short ones.
+func TestLongRuns(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(6) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		p, from := modeltest.Random(r, modeltest.Any(r, 3, 6))
+		if from == nil {
+			from = p.Start()
+		}
+		before := len(model.Verify(p, from))
+		var costs [2]model.Points
+		var on [2]int
+		for i, steps := range []int64{20_000, 1_600_000} {
+			x, err := search.New(p, from, seed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.Run(steps, nil)
+			cost, err := model.Evaluate(p, x.Best())
+			if err != nil || cost.Total() != x.BestCost() || len(model.Verify(p, x.Best())) > before {
+				t.Fatalf("seed %d, %d steps: %d, the referee says %d (%v)", seed, steps, x.BestCost(), cost.Total(), err)
+			}
+			costs[i], on[i] = x.BestCost(), placed(x.Best())
+		}
+		if on[1] < on[0] || on[1] == on[0] && costs[1] > costs[0] {
+			t.Errorf("seed %d: %d with %d VMs placed in a long run, %d with %d in a short one", seed, costs[1], on[1], costs[0], on[0])
+		}
+	}
+}

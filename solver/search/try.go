@@ -9,10 +9,7 @@ func (x *Search) tryShift(v, b int32, limit int64) {
 	if s.slow[v] && (!s.nicsAllow(v, -1, b) || !s.tryPools(v, b, &x.rnd)) {
 		return
 	}
-	d := s.shiftDelta(v, b)
-	if s.price != nil {
-		d += s.shiftShort(v, b)
-	}
+	d := s.shiftDelta(v, b, limit)
 	if d > limit {
 		if s.slow[v] {
 			s.undoPools(v)
@@ -34,10 +31,7 @@ func (x *Search) trySwap(v, w int32, limit int64) {
 		x.trySlowSwap(v, w, limit)
 		return
 	}
-	d := s.swapDelta(v, w)
-	if s.price != nil {
-		d += s.swapShort(v, w)
-	}
+	d := s.swapDelta(v, w, limit)
 	if d > limit {
 		return
 	}
@@ -66,10 +60,7 @@ func (x *Search) trySlowSwap(v, w int32, limit int64) {
 		back()
 		return
 	}
-	d := s.swapDelta(v, w)
-	if s.price != nil {
-		d += s.swapShort(v, w)
-	}
+	d := s.swapDelta(v, w, limit)
 	if d > limit {
 		s.undoPools(w)
 		back()
