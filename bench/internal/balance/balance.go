@@ -16,7 +16,9 @@ import (
 // Generate is a cluster of equal nodes that has grown lopsided, by seed. The template is ext, or drbd with a second node
 // for each instance.
 func Generate(nodes, instances int, template string, seed uint64) *ganeti.Cluster {
-	const memory, disk, cpus = 256 << 10, 4 << 20, 32
+	// Nodes grow with the instances on each, or there is no room for them all.
+	scale := max(int64(instances/(10*nodes)), 1)
+	memory, disk, cpus := scale*256<<10, scale*4<<20, scale*32
 	sizes := []ganeti.Instance{
 		{Memory: 2 << 10, CPUs: 1, Disk: 20 << 10}, {Memory: 4 << 10, CPUs: 2, Disk: 40 << 10}, {Memory: 8 << 10, CPUs: 2, Disk: 80 << 10},
 		{Memory: 8 << 10, CPUs: 4, Disk: 80 << 10}, {Memory: 16 << 10, CPUs: 4, Disk: 160 << 10}, {Memory: 32 << 10, CPUs: 8, Disk: 160 << 10},

@@ -38,3 +38,12 @@ func TestSolve(t *testing.T) {
 		}
 	}
 }
+
+// There is room for as many instances as the command line allows.
+func TestGenerateDense(t *testing.T) {
+	for _, template := range []string{"ext", "drbd"} {
+		if c := Generate(20, 400, template, 1); len(c.Instances) != 400 {
+			t.Errorf("%s: %d instances", template, len(c.Instances))
+		}
+	}
+}
