@@ -19,6 +19,8 @@ const (
 	FateMoves    Fate = "moves"    // moves to where its label asks, or makes room
 	FateUnplaced Fate = "unplaced" // its need cannot be met in full
 	FateHeld     Fate = "held"     // is left alone
+	// FateDisplaced: gives way to a VM of higher priority, and goes below what its label asks for.
+	FateDisplaced Fate = "displaced"
 )
 
 // Explanation says why one VM is, or will be, where it is, and why not elsewhere.
@@ -37,8 +39,10 @@ type Explanation struct {
 	// Steps are those of this VM, Reasons theirs, or why it is held or unplaced.
 	Steps   []int    `json:"steps,omitempty"`
 	Reasons []string `json:"reasons,omitempty"`
+	// GaveWay are those who give way to it, each with the step in which it is displaced.
+	GaveWay []GaveWay `json:"gaveWay,omitempty"`
 	// Refused counts the hosts not chosen by the first constraint that refuses each, judged in the state in
-	// which the VM's (last) step runs, or at the end of the plan when it has none.
+	// which the VM's (last) step runs, or at the end of the plan when it has none, or that displaces it.
 	Refused []plan.RefusedHost `json:"refused"`
 	// Others are hosts that are legal too, the cheapest first, at most maxNamed of LegalOthers.
 	Others      []OtherHost `json:"others"`
@@ -82,6 +86,12 @@ type ExplainDisk struct {
 	ToTier   string       `json:"toTier"`
 }
 
+// GaveWay is a VM that gives way, and the step that displaces it.
+type GaveWay struct {
+	VM   fleet.VMID `json:"vm"`
+	Step int        `json:"step"`
+}
+
 // OtherHost is a legal host that was not chosen.
 type OtherHost struct {
 	Host fleet.HostID `json:"host"`
@@ -106,11 +116,17 @@ func Explain(p *policy.Problem, pl *plan.Plan, id fleet.VMID) (*Explanation, err
 	e := s.explainNeed(i)
 	last := -1
 	for n := range pl.Steps {
+		if pl.Steps[n].GivesWayTo == id {
+			e.GaveWay = append(e.GaveWay, GaveWay{pl.Steps[n].Move.VM.ID, pl.Steps[n].N})
+		}
 		if pl.Steps[n].Move.VM.ID == id {
 			last = n
 			e.Steps = append(e.Steps, pl.Steps[n].N)
 			e.Reasons = append(e.Reasons, pl.Steps[n].Reason)
 		}
+	}
+	if last >= 0 && slices.Contains(pl.Steps[last].Risks, plan.RiskDisplaced) {
+		e.Fate, last = FateDisplaced, -1 // what it left is no place for it once it is taken
 	}
 	until := len(pl.Steps)
 	if last >= 0 {
@@ -191,8 +207,11 @@ func (s *state) explainHost(h hostIx) ExplainHost {
 func (s *state) explainFate(e *Explanation, i vmIx, pl *plan.Plan, last int) error {
 	v := &s.vms[i]
 	for _, u := range pl.Unplaced {
-		if u.VM == e.VM {
-			e.Fate, e.Reasons = FateUnplaced, append(e.Reasons, u.Reason)
+		if u.VM != e.VM {
+			continue
+		}
+		if e.Reasons = append(e.Reasons, u.Reason); e.Fate != FateDisplaced {
+			e.Fate = FateUnplaced
 		}
 	}
 	if v.hold != "" {

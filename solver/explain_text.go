@@ -25,6 +25,9 @@ func (e *Explanation) String() string {
 		}
 		row(name, "%s", r)
 	}
+	for _, g := range e.GaveWay {
+		row("way by", "%s, which step %d displaces for it", g.VM, g.Step)
+	}
 	row("needs", "%s", e.Need.text())
 	for _, d := range e.Disks {
 		text := fmt.Sprintf("%s needs %s (level %s): on %s (%s)", d.Disk, d.Need, d.Level, d.From, d.FromTier)

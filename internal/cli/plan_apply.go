@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/berth-project/berth/internal/executor"
 	"github.com/berth-project/berth/internal/journal"
@@ -51,18 +52,21 @@ it after the move that is under way, the same command goes on. At the end it pri
 		},
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&risks, "accept-risk", nil, "accept a `RISK` that the plan names: downtime")
+	f.StringSliceVar(&risks, "accept-risk", nil, "accept a `RISK` that the plan names: downtime, displaced")
 	f.StringVar(&configFlag, "config", "", "the sources are in `FILE` (default: berth.yaml, see docs/cli.md)")
 	f.StringVar(&trustFlag, "trust", "", "trust the keys in `FILE` (default: $BERTH_TRUST, the configuration's, trust.yaml)")
 	f.StringVar(&state, "state", "", "keep the journal in the folder `DIR` (default: $XDG_STATE_HOME/berth, /var/lib/berth for root)")
 	return cmd
 }
 
+// allRisks are those that a step can have.
+var allRisks = []plan.Risk{plan.RiskDowntime, plan.RiskDisplaced}
+
 func parseRisks(names []string) ([]plan.Risk, error) {
 	var out []plan.Risk
 	for _, n := range names {
-		if r := plan.Risk(n); r != plan.RiskDowntime {
-			return nil, usagef("--accept-risk: no risk %q, expected %s", n, plan.RiskDowntime)
+		if !slices.Contains(allRisks, plan.Risk(n)) {
+			return nil, usagef("--accept-risk: no risk %q, expected %s or %s", n, plan.RiskDowntime, plan.RiskDisplaced)
 		}
 		out = append(out, plan.Risk(n))
 	}
@@ -175,6 +179,7 @@ func (ap *applier) begun() (executor.Progress, error) {
 // names each of them.
 func (ap *applier) checkRisks(progress executor.Progress) error {
 	refused := 0
+	var kinds []string
 	for i := range ap.plan.Plan.Steps {
 		s := &ap.plan.Plan.Steps[i]
 		if progress.Steps[i].Phase == executor.Done {
@@ -186,19 +191,34 @@ func (ap *applier) checkRisks(progress executor.Progress) error {
 				continue
 			}
 			refused++
+			if !slices.Contains(kinds, string(r)) {
+				kinds = append(kinds, string(r))
+			}
 			ap.app.note("step %d (%s, %s): risk %s: %s", s.N, s.Move.VM.ID, hostChange(s), r, riskText(r))
 		}
 	}
 	if refused == 0 {
 		return nil
 	}
-	return refusedf("apply it with --accept-risk=downtime when these guests may stop for their move",
-		"apply plan %s: %s not accepted", ap.plan.Plan.ID, count(refused, "risk"))
+	slices.Sort(kinds)
+	hint := "apply it with --accept-risk=" + strings.Join(kinds, ",") + " when "
+	switch {
+	case len(kinds) > 1:
+		hint += "these guests may stop for their move, or give way"
+	case kinds[0] == string(plan.RiskDisplaced):
+		hint += "these VMs may give way"
+	default:
+		hint += "these guests may stop for their move"
+	}
+	return refusedf(hint, "apply plan %s: %s not accepted", ap.plan.Plan.ID, count(refused, "risk"))
 }
 
 func riskText(r plan.Risk) string {
 	if r == plan.RiskDowntime {
 		return "the guest is shut down, moved and started again"
+	}
+	if r == plan.RiskDisplaced {
+		return "the VM goes below what its label asks for, for one of higher priority"
 	}
 	return string(r)
 }

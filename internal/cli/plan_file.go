@@ -85,6 +85,9 @@ func (a *app) printPlan(f *plan.File) {
 	if n := riskySteps(p.Steps, plan.RiskDowntime); n > 0 {
 		a.printf("%s with downtime: apply it with --accept-risk=downtime\n", count(n, "move"))
 	}
+	if n := riskySteps(p.Steps, plan.RiskDisplaced); n > 0 {
+		a.printf("%s below the need of a VM that gives way: apply it with --accept-risk=displaced\n", count(n, "move"))
+	}
 }
 
 // costParts lists what a cost is made of: " (tier waste 300, overload 20)".
