@@ -95,8 +95,14 @@ func (x *search) wake(waiting []unitIx, mark int) []unitIx {
 	most := mostOf(tops)
 	out := waiting[:0]
 	for n, ui := range waiting {
+		if n >= maxWaiting {
+			if len(out) == n {
+				return waiting // nobody was woken
+			}
+			return append(out, waiting[n:]...)
+		}
 		u := &x.units[ui]
-		if n >= maxWaiting || x.hopeless(u, hosts, most) || !x.wakeOne(u, hosts, tops) {
+		if x.hopeless(u, hosts, most) || !x.wakeOne(u, hosts, tops) {
 			out = append(out, ui)
 			continue
 		}
