@@ -269,7 +269,11 @@ func (s *state) leaveOut(log []move, gone map[unitIx]bool, loose map[modIx]bool)
 		if m.below || at.Equal(v.snap.Place()) {
 			continue // it was to give way, or to make room for a while only
 		}
-		out = append(out, plan.Unordered{VM: v.snap.ID, To: at, Reason: "no order of moves keeps the places for protected VMs"})
+		reason := "no order of moves keeps the places for protected VMs"
+		if s.reserve == nil {
+			reason = "a VM would give way that may not for it"
+		}
+		out = append(out, plan.Unordered{VM: v.snap.ID, To: at, Reason: reason})
 	}
 	slices.SortFunc(out, func(a, b plan.Unordered) int { return cmp.Compare(a.VM, b.VM) })
 	return out
