@@ -164,7 +164,8 @@ func (y *yielding) onHost(id fleet.HostID, c claim) []fleet.VMID {
 	nics := len(c.nics) > 0 && !h.packs(c.nics...)
 	return slices.DeleteFunc(slices.Clone(y.came[id]), func(id fleet.VMID) bool {
 		t := y.end.vms[id]
-		return !(cpu && t.vm.CPU > 0 || memory && t.vm.Memory > 0 || nics && len(t.nics) > 0)
+		takes := cpu && t.vm.CPU > 0 || memory && t.vm.Memory > 0 || nics && len(t.nics) > 0
+		return !takes
 	})
 }
 
