@@ -2,7 +2,7 @@ package search
 
 import "math"
 
-// One run is one cooling in three parts, given as shares of its progress:
+// A cooling has three parts, given as shares of its progress:
 //
 //   - quench: a fast descent that keeps capacity, so that there is something to show early;
 //   - relaxed: from hot to cold with capacity as a price, about that of the load that it guards. Where hosts are nearly
@@ -29,7 +29,7 @@ type pricing struct {
 }
 
 // Where room is scarce the tighter price finds more, where it is not the looser one does, and there is no telling before;
-// so even seeds search loosely, odd ones tightly, and who runs two takes one of each; long runs try all three.
+// so even seeds search loosely, odd ones tightly, and who runs two takes one of each; long runs try all three first.
 var pricings = [...]pricing{
 	{hot: 1, cold: 2, squeeze: 0.5, squeezed: 200},
 	{hot: 3, cold: 4, squeeze: 0.3, squeezed: 100},
@@ -39,8 +39,9 @@ var pricings = [...]pricing{
 // Indices of pricings. Stiff is for long coolings of problems so full that any looser price leaves hosts overfull when all
 // else is frozen: what then makes room spoils what was found. It takes ejections to move at all.
 const (
-	tight = 1
-	stiff = 2
+	loose = iota
+	tight
+	stiff
 )
 
 // A look at the progress and the stop function comes every so many steps: block, or fewer where the budget is small.
@@ -48,26 +49,6 @@ const (
 	block    = 4096
 	minBlock = 64
 	looks    = 64 // at least, in a small budget
-)
-
-// fullHeat is how many steps for each VM a cooling from `hot` needs to come to more than one from lower down.
-const fullHeat = 3000
-
-// The first cooling: what it starts at, how many steps for each VM it is given, and what share of all at least.
-const (
-	hottest    = 0.4
-	firstSteps = 20_000
-	firstLeast = 0.4
-	firstCold  = 4e-3 // all is frozen by then, but for what rounds do better
-	crowded    = 250  // VMs for each host; where there are more, what the smallest do is still worth cooling further for
-)
-
-// longRun is how many steps for each VM make a run long: then coolings from hot get longFirst of it, as nothing does more
-// for a problem that is full. Odd seeds price room stiffly, even ones loosely and then tightly.
-const (
-	longRun      = 200_000
-	longFirst    = 0.65
-	hottestStiff = 1
 )
 
 const logs = 1 << 12
@@ -109,49 +90,9 @@ func (x *Search) Anneal(about int64, progress func() float64) {
 	for _, price := range x.basePrices(unit) {
 		x.reliefPrice = append(x.reliefPrice, max(1, int64(price)))
 	}
-	from := 0.0
-	for n, o := range x.openings(perVM) {
-		x.how, x.eject = o.how, o.eject
-		quenched := n == 0 && !o.eject // what a quench has packed the stiff price does not let go
-		x.cooling(o.heat, unit, quenched, stretch(progress, from, o.share))
-		from += o.share
-	}
-	if from < 1 {
+	if from := x.open(unit, perVM, progress); from < 1 {
 		x.rounds(unit, about, progress)
 	}
-}
-
-// opening is a cooling from hot that comes before the rounds: its share of all, its heat, and how it goes.
-type opening struct {
-	share float64
-	heat
-	how   pricing
-	eject bool
-}
-
-// openings are those of a run of perVM steps for each VM.
-func (x *Search) openings(perVM float64) []opening {
-	odd := x.seed%2 == 1
-	low := firstCold
-	if len(x.s.movable) > crowded*x.s.nh {
-		low = cold
-	}
-	switch {
-	case perVM >= longRun && odd:
-		return []opening{{longFirst, heat{hottestStiff, low, true}, pricings[stiff], true}}
-	case perVM >= longRun:
-		return []opening{
-			{longFirst / 2, heat{hottest, low, true}, pricings[0], false},
-			{longFirst / 2, heat{hottest, low, true}, pricings[tight], false},
-		}
-	}
-	first := min(1, max(firstLeast, firstSteps/perVM))
-	top := hottest * min(1, perVM*first/fullHeat)
-	how := pricings[x.seed%2]
-	if perVM*first < fullHeat { // a tight price freezes a short cooling
-		how = pricings[0]
-	}
-	return []opening{{first, heat{top, min(low, top/10), true}, how, false}}
 }
 
 // stretch is the progress of a part from `from` of length `length`.

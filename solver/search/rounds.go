@@ -40,7 +40,7 @@ func (x *Search) rounds(unit float64, about int64, progress func() float64) {
 		}
 	}
 	ways := []*arm{{eject: true}, {}}
-	prices := []*arm{{price: 0}, {price: tight}, {price: stiff}}
+	prices := []*arm{{price: loose}, {price: tight}, {price: stiff}}
 	perVM := float64(about) / float64(len(x.s.movable)+1)
 	for {
 		from := progress()

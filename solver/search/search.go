@@ -13,6 +13,7 @@ type Search struct {
 	s        *state
 	seed     uint64
 	rnd      random
+	from     *model.Assignment // where it started
 	best     *model.Assignment
 	bestCost int64
 	bestLost int
@@ -45,6 +46,7 @@ func New(p *model.Problem, from *model.Assignment, seed uint64) (*Search, error)
 		x.rnd.next()
 	}
 	x.s.load(from)
+	x.from = from.Clone()
 	x.best, x.bestCost, x.bestLost = from.Clone(), x.s.total, len(p.VMs)+1
 	x.place()
 	x.note()
@@ -83,13 +85,7 @@ func (x *Search) Restart(from *model.Assignment) error {
 	if err := checkShape(x.s.p, from); err != nil {
 		return err
 	}
-	x.s.load(from)
-	for i := range x.isDirty {
-		x.touch(int32(i))
-	}
-	x.s.setPrice(nil)
-	x.place()
-	x.note()
+	x.again(from)
 	return nil
 }
 

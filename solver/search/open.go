@@ -1,0 +1,103 @@
+package search
+
+import "github.com/berth-project/berth/plan/model"
+
+// fullHeat is how many steps for each VM a cooling from `hot` needs to come to more than one from lower down.
+const fullHeat = 3000
+
+// The first cooling: what it starts at, how many steps for each VM it is given, and what share of all at least.
+const (
+	hottest    = 0.4
+	firstSteps = 20_000
+	firstLeast = 0.4
+	firstCold  = 4e-3 // all is frozen by then, but for what rounds do better
+	crowded    = 250  // VMs for each host; where there are more, what the smallest do is still worth cooling further for
+)
+
+// A run of longRun steps for each VM tries each price of room in a cooling of its own, trialShare of the whole, and gives
+// longShare to each of longRuns more with the price that came out best: what a cooling comes to differs much by chance where
+// hosts are full. All start where the search did, since what a cooling has packed, another does not let go.
+const (
+	longRun      = 200_000
+	trialShare   = 0.07
+	longShare    = 0.27
+	longRuns     = 2
+	hottestStiff = 1
+)
+
+// opening is a cooling from hot that comes before the rounds: its heat, and how it goes.
+type opening struct {
+	heat
+	how   pricing
+	eject bool
+}
+
+// open makes the coolings from hot, and says what share of the run they had.
+func (x *Search) open(unit, perVM float64, progress func() float64) float64 {
+	low := firstCold
+	if len(x.s.movable) > crowded*x.s.nh {
+		low = cold
+	}
+	if perVM >= longRun && x.relaxable() {
+		return x.openLong(unit, low, progress)
+	}
+	first := min(1, max(firstLeast, firstSteps/perVM))
+	top := hottest * min(1, perVM*first/fullHeat)
+	x.how, x.eject = pricings[x.seed%2], false
+	if perVM*first < fullHeat { // a tight price freezes a short cooling
+		x.how = pricings[loose]
+	}
+	x.cooling(heat{top, min(low, top/10), true}, unit, true, stretch(progress, 0, first))
+	return first
+}
+
+// openLong finds by trial how this problem wants room priced, since nothing else tells, and cools slowly so.
+func (x *Search) openLong(unit, low float64, progress func() float64) float64 {
+	trials := []opening{
+		{heat{hottest, low, true}, pricings[loose], false},
+		{heat{hottest, low, true}, pricings[tight], false},
+		{heat{hottestStiff, low, true}, pricings[stiff], true},
+	}
+	from, best := 0.0, 0
+	var least model.Points
+	fewest := len(x.s.p.VMs) + 1
+	for i, o := range trials {
+		cost, lost := x.afresh(o, unit, stretch(progress, from, trialShare))
+		from += trialShare
+		if lost < fewest || lost == fewest && cost < least {
+			best, least, fewest = i, cost, lost
+		}
+	}
+	for range longRuns {
+		x.afresh(trials[best], unit, stretch(progress, from, longShare))
+		from += longShare
+	}
+	return from
+}
+
+// afresh makes a cooling from where the search started, and says what it came to by itself, in points and VMs without a
+// host. The best of all is kept.
+func (x *Search) afresh(o opening, unit float64, progress func() float64) (model.Points, int) {
+	kept, cost, lost := x.best, x.bestCost, x.bestLost
+	x.best, x.bestLost = x.from.Clone(), len(x.s.p.VMs)+1
+	x.again(x.from)
+	x.how, x.eject = o.how, o.eject
+	x.cooling(o.heat, unit, false, progress)
+	own, without := x.bestCost, x.bestLost
+	if lost < without || lost == without && cost <= own {
+		x.best, x.bestCost, x.bestLost = kept, cost, lost
+		x.again(kept)
+	}
+	return own, without
+}
+
+// again makes a the present state, and the best if it is better.
+func (x *Search) again(a *model.Assignment) {
+	x.s.load(a)
+	for i := range x.isDirty {
+		x.touch(int32(i))
+	}
+	x.s.setPrice(nil)
+	x.place()
+	x.note()
+}
