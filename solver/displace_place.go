@@ -26,8 +26,11 @@ func (x *search) givers(u *unit, h hostIx, q query) []giver {
 	case plan.ConstraintCPU, plan.ConstraintMemory, plan.ConstraintNICQueues, plan.ConstraintNICRate:
 		out = x.lower(u, x.unitsOn(h, refused), x.shortage(u, h, refused), func(unitIx) query { return off(h, none) })
 	case plan.ConstraintSpread:
-		out = x.lower(u, x.rivals(u, h), func(*unit) int64 { return 0 },
-			func(v unitIx) query { return off(x.vms[x.units[v].vms[0]].host, none) })
+		out = x.lower(u, x.rivals(u, h), func(*unit) int64 { return 0 }, func(v unitIx) query {
+			q := off(x.vms[x.units[v].vms[0]].host, none)
+			q.apart, q.kinds = h, x.parted(u, &x.units[v])
+			return q
+		})
 	case plan.ConstraintPoolSpace, plan.ConstraintPoolIOPS, plan.ConstraintPoolThroughput:
 		for _, p := range x.hosts[h].pools {
 			short := func(v *unit) int64 { return maxTotal - int64(x.onPool(v, p)) }
@@ -35,6 +38,19 @@ func (x *search) givers(u *unit, h hostIx, q query) []giver {
 				short = func(v *unit) int64 { return maxTotal - promised(refused, x.ioOnPool(v, p)) }
 			}
 			out = append(out, x.lower(u, x.unitsOnPool(p, refused), short, func(unitIx) query { return off(none, p) })...)
+		}
+	}
+	return out
+}
+
+// parted are the kinds of failure domain that VMs of u and v of one spread group may not share, a bit each.
+func (s *state) parted(u, v *unit) uint8 {
+	var out uint8
+	for _, i := range u.vms {
+		for _, j := range v.vms {
+			if a, b := &s.vms[i], &s.vms[j]; a.spread != none && a.spread == b.spread {
+				out |= 1<<a.kind | 1<<b.kind
+			}
 		}
 	}
 	return out
@@ -68,19 +84,48 @@ func (x *search) lower(u *unit, list []unitIx, short func(*unit) int64, away fun
 	return out
 }
 
-// partings are the searches by which one who gives way may leave: as it has to, and besides without each of the pools that u could take.
+// partings are the searches by which one who gives way may leave: as it has to, and besides without each of the pools that u could take,
+// then without one of its disks there.
 func (x *search) partings(u *unit, h hostIx, g *giver) []query {
 	out := []query{g.off}
-	if g.off.pool != none {
-		return append(out, off(h, g.off.pool))
+	add := func(q query) {
+		q.apart, q.kinds = g.off.apart, g.off.kinds
+		if len(out) < maxPartings {
+			out = append(out, q)
+		}
 	}
-	for _, i := range u.vms {
-		for n := range x.vms[i].disks {
-			for _, p := range x.hosts[h].pools {
-				if x.pools[p].facts.Tier >= max(x.vms[i].need.Disks[n].Tier, 0) && len(out) <= maxEjectUnits {
-					out = append(out, off(g.off.host, p))
-				}
+	pools := x.poolsFor(u, h)
+	if p := g.off.pool; p != none {
+		pools = []poolIx{p}
+		add(off(h, p))
+	} else {
+		for _, p := range pools {
+			add(off(g.off.host, p))
+		}
+	}
+	for _, p := range pools {
+		for _, i := range x.units[g.unit].vms {
+			for n := range x.vms[i].disks {
+				q := off(g.off.host, p)
+				q.of, q.n = &x.vms[i], n
+				add(q)
 			}
+		}
+	}
+	return out
+}
+
+// maxPartings bounds the searches that partings gives.
+const maxPartings = 16
+
+// poolsFor lists the pools of h that are good enough for a disk of u.
+func (x *search) poolsFor(u *unit, h hostIx) []poolIx {
+	var out []poolIx
+	for _, p := range x.hosts[h].pools {
+		if slices.ContainsFunc(u.vms, func(i vmIx) bool {
+			return slices.ContainsFunc(x.vms[i].need.Disks, func(d policy.DiskRequirement) bool { return x.pools[p].facts.Tier >= max(d.Tier, 0) })
+		}) {
+			out = append(out, p)
 		}
 	}
 	return out

@@ -20,6 +20,8 @@ type place struct {
 // query is a search for the cheapest place of a unit.
 type query struct {
 	host  hostIx // not there
+	apart hostIx // in no failure domain of that host of these kinds, a bit each
+	kinds uint8
 	pool  poolIx // no disk there, or with spare none that reserves of that constraint, or with of the one disk n of it
 	spare string
 	of    *vmState
@@ -41,8 +43,21 @@ func (q *query) avoids(v *vmState, n int, p poolIx) bool {
 	return true
 }
 
+// together says whether h shares a failure domain with the host that the search is to be apart from.
+func (q *query) together(s *state, h hostIx) bool {
+	if q.apart == none {
+		return false
+	}
+	for k := range kinds {
+		if q.kinds>>k&1 == 1 && s.hosts[h].domains[k] == s.hosts[q.apart].domains[k] {
+			return true
+		}
+	}
+	return false
+}
+
 // anywhere searches the whole fleet.
-var anywhere = query{host: none, pool: none, limit: 1 << 62}
+var anywhere = query{host: none, apart: none, pool: none, limit: 1 << 62}
 
 // hostRefusal is the first constraint by which h is no place for u, in the order of package plan, pools and
 // mode apart; "" when there is none. VMs of u that are on h already take no more room there.
@@ -292,7 +307,7 @@ func (s *state) find(u *unit, q query, seed uint64) (place, bool) {
 	var best place
 	found, priced := 0, s.pricesHosts()
 	consider := func(h hostIx) {
-		if h == q.host {
+		if h == q.host || q.together(s, h) {
 			return
 		}
 		lax := s.lax
