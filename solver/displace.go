@@ -12,11 +12,9 @@ import (
 // way go below what their labels ask for. Nobody is left without a place, and what goes below its need is as little as is
 // found: the highest priority counts first, then how many, then the points.
 
-// Bounds of the search for one unit: hosts looked at and tried, VMs on each that are asked, how deep those who give way look for others
+// Bounds of the search for one unit, besides those of ejections: VMs on each host that are asked, how deep those who give way look for others
 // who do, and searches for a place in all.
 const (
-	maxGiveScan  = 512
-	maxGiveHosts = 16
 	maxGiveAsked = 24
 	maxGiveDepth = 2
 	maxGiveLooks = 4096
@@ -165,36 +163,10 @@ func (x *search) bestWay(u *unit, q query, depth int) (way, bool) {
 
 // wayHosts lists hosts that could take u by themselves, were room made there.
 func (x *search) wayHosts(u *unit, q query) []hostIx {
-	var out []hostIx
-	consider := func(h hostIx) {
-		if h == q.host || x.fixedRefusal(u, h) != "" || slices.Contains(out, h) {
-			return
-		}
-		if _, refused := x.fitLax(u, h, q); helpable(refused) {
-			out = append(out, h)
-		}
-	}
-	if u.torn {
-		return nil
-	}
-	if u.anchor != none {
-		consider(u.anchor)
-		return out
-	}
-	for _, h := range x.ownHosts(u) {
-		consider(h)
-	}
-	seen := 0
-	all := amount{cpu: -maxTotal, memory: -maxTotal}
-	x.ranked(u, all, func(b *bucket, _ points) bool {
-		x.queue = b.walk(all, x.queue, func(h hostIx) bool {
-			consider(h)
-			seen++
-			return seen >= maxGiveScan || len(out) >= maxGiveHosts
-		})
-		return seen >= maxGiveScan || len(out) >= maxGiveHosts
+	return x.hostsFor(u, q.host, func(h hostIx) bool {
+		_, refused := x.fitLax(u, h, q)
+		return helpable(refused)
 	})
-	return out
 }
 
 // helpable says whether a VM that leaves can help against a constraint.

@@ -77,11 +77,7 @@ func (x *search) movesOf(list []eviction) int {
 
 // ejectable lists hosts that could take u if those gave way who may.
 func (x *search) ejectable(u *unit, avoid hostIx) []hostIx {
-	var out []hostIx
-	consider := func(h hostIx) {
-		if h == avoid || x.fixedRefusal(u, h) != "" || slices.Contains(out, h) {
-			return
-		}
+	return x.hostsFor(u, avoid, func(h hostIx) bool {
 		host := &x.hosts[h]
 		cpu, memory := host.freeCPU(), host.freeMemory()
 		for _, i := range host.vms {
@@ -91,7 +87,16 @@ func (x *search) ejectable(u *unit, avoid hostIx) []hostIx {
 				memory += v.snap.Memory
 			}
 		}
-		if cpu >= u.cpu && memory >= u.memory {
+		return cpu >= u.cpu && memory >= u.memory
+	})
+}
+
+// hostsFor lists the first maxEjectHosts of maxEjectScan hosts, none of them avoid, that could take u by themselves and that could be made
+// to, as may says: its own first, then in the order of what they cost at least.
+func (x *search) hostsFor(u *unit, avoid hostIx, may func(hostIx) bool) []hostIx {
+	var out []hostIx
+	consider := func(h hostIx) {
+		if h != avoid && x.fixedRefusal(u, h) == "" && !slices.Contains(out, h) && may(h) {
 			out = append(out, h)
 		}
 	}
