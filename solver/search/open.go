@@ -18,7 +18,7 @@ const (
 // longShare to each of longRuns more with the price that came out best: what a cooling comes to differs much by chance where
 // hosts are full. All start where the search did, since what a cooling has packed, another does not let go.
 const (
-	longRun      = 200_000
+	longRun      = 400_000
 	trialShare   = 0.07
 	longShare    = 0.27
 	longRuns     = 2

@@ -184,7 +184,7 @@ func TestLongRuns(t *testing.T) {
 		before := len(model.Verify(p, from))
 		var costs [2]model.Points
 		var on [2]int
-		for i, steps := range []int64{20_000, 1_600_000} {
+		for i, steps := range []int64{20_000, 3_200_000} {
 			x, err := search.New(p, from, seed)
 			if err != nil {
 				t.Fatal(err)
