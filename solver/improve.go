@@ -133,16 +133,26 @@ func (x *search) rearrange() bool {
 	return found != start && !x.over() && x.approach(c, l, start)
 }
 
-// approach polishes an answer and goes where it leads. It says whether that was worth it; else nothing has changed.
-func (x *search) approach(c *compiler, l *ledger, from *model.Assignment) bool {
+// polished loads l with what a climb makes of an answer, and gives its sets of moves and what they have to save; nil when
+// they do not.
+func (x *search) polished(c *compiler, l *ledger, from *model.Assignment) ([]moveSet, int64) {
 	to, err := climb(c.p, from, x.opts.Seed, x.climbSteps(len(c.items)), x.opts.Stop)
 	if err != nil {
-		return false
+		return nil, 0
 	}
 	l.load(to)
 	l.polish()
 	sets, least := l.sets(), l.least()
 	if gainOf(sets) < least {
+		return nil, 0
+	}
+	return sets, least
+}
+
+// approach polishes an answer and goes where it leads. It says whether that was worth it; else nothing has changed.
+func (x *search) approach(c *compiler, l *ledger, from *model.Assignment) bool {
+	sets, least := x.polished(c, l, from)
+	if sets == nil {
 		return false
 	}
 	x.closing = x.asked()

@@ -22,14 +22,8 @@ func (x *search) redirect() bool {
 	if !l.promising() || x.over() {
 		return false
 	}
-	to, err := climb(c.p, c.p.Start(), x.opts.Seed, x.climbSteps(len(c.items)), x.opts.Stop)
-	if err != nil {
-		return false
-	}
-	l.load(to)
-	l.polish()
-	sets, least := l.sets(), l.least()
-	if gainOf(sets) < least {
+	sets, least := x.polished(c, l, c.p.Start())
+	if sets == nil {
 		return false
 	}
 	goals := make(map[vmIx]goal)
