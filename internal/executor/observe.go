@@ -14,7 +14,7 @@ import (
 func (s *step) insist(ctx context.Context, call func(context.Context) error) error {
 	for n := 1; ; n++ {
 		err := s.bounded(ctx, call)
-		if err == nil || permanent(err) || n > s.limits.Retries {
+		if err == nil || permanent(err) || n > s.limits.Retries || ctx.Err() != nil {
 			return err
 		}
 		s.tell(Event{Kind: StepWaiting, Err: err})
@@ -59,6 +59,9 @@ func (s *step) settled(ctx context.Context, limit time.Duration) (fleet.Observed
 		final := err != nil && permanent(err) && (s.acted == 0 || !errors.Is(err, fleet.ErrNotFound))
 		if (err == nil && seen.Settled) || final || !s.clock.Now().Before(deadline) {
 			return seen, err
+		}
+		if ctx.Err() != nil {
+			return seen, ctx.Err()
 		}
 		s.tell(Event{Kind: StepWaiting, Err: err, Detail: seen.Detail})
 		if slept := s.clock.Sleep(ctx, s.limits.Poll); slept != nil {

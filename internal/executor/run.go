@@ -47,8 +47,8 @@ func Run(ctx context.Context, d Deps, p *plan.Plan) (Result, error) {
 	}
 	open := slices.IndexFunc(r.progress.Steps, func(s StepState) bool { return s.Phase.open() })
 	for i := range p.Steps {
-		if err := ctx.Err(); err != nil {
-			return r.result(), fmt.Errorf("apply plan %s: stopped before step %d: %w", p.ID, i+1, err)
+		if ctx.Err() != nil {
+			return r.result(), r.stoppedBefore(ctx, i)
 		}
 		if err := r.step(ctx, i); err != nil {
 			r.report(Event{Kind: StepStopped, Step: i + 1, VM: p.Steps[i].Move.VM.ID, Module: moduleOf(&p.Steps[i]), Err: err})
@@ -159,6 +159,10 @@ func (r *run) step(ctx context.Context, i int) error {
 		now = next
 	}
 	return nil
+}
+
+func (r *run) stoppedBefore(ctx context.Context, i int) error {
+	return fmt.Errorf("apply plan %s: stopped before step %d: %w", r.plan.ID, i+1, ctx.Err())
 }
 
 // append journals rec and applies it to the progress.

@@ -211,6 +211,55 @@ func TestCancel(t *testing.T) {
 	checkFleet(t, f, p)
 }
 
+// asked is a mover that ends a context when a VM is asked for, as Ctrl-C does in the middle of a call.
+type asked struct {
+	executor.Mover
+	vm  fleet.VMID
+	end func()
+}
+
+func (a asked) Locate(ctx context.Context, r fleet.Relocation) (fleet.Observed, error) {
+	if r.VM.ID == a.vm {
+		a.end()
+		<-ctx.Done()
+		return fleet.Observed{}, &fleet.DriverError{Kind: fleet.Retry, Op: "locate vm " + string(r.VM.ID), Err: ctx.Err()}
+	}
+	return a.Mover.Locate(ctx, r)
+}
+
+// TestCancelWhileAsked ends the context before anything of step 2 is done: the run ends before it, and nobody is told
+// that it waits.
+func TestCancelWhileAsked(t *testing.T) {
+	t.Parallel()
+	s := snapshot()
+	f, l, p := sim.New(s), &log{}, makePlan(s, moves()...)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	d := deps(f, l)
+	d.Movers = func(fleet.SourceID) executor.Mover { return asked{f, "vm-web", cancel} }
+	d.Report = func(e executor.Event) {
+		if e.Kind == executor.StepWaiting {
+			t.Errorf("waits after its end: %+v", e)
+		}
+	}
+	res, err := executor.Run(ctx, d, p)
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "stopped before step 2: ") || !slices.Equal(res.Done, []int{1}) {
+		t.Fatalf("%+v, %v, expected to be stopped before step 2", res, err)
+	}
+	// The same where an earlier run had done the step, and it is only asked for again.
+	if _, _, err := run(deps(f, l), p); err != nil {
+		t.Fatal(err)
+	}
+	ctx, again := context.WithCancel(context.Background())
+	defer again()
+	d = deps(f, l)
+	d.Movers = func(fleet.SourceID) executor.Mover { return asked{f, "vm-web", again} }
+	if _, err := executor.Run(ctx, d, p); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "stopped before step 2: ") {
+		t.Errorf("asked for again: %v, expected to be stopped before step 2", err)
+	}
+	checkFleet(t, f, p)
+}
+
 // TestCancelAnywhere ends the context at each report of each step; what comes of it is a clean stop.
 func TestCancelAnywhere(t *testing.T) {
 	t.Parallel()

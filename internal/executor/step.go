@@ -242,7 +242,11 @@ func (s *step) stale(want fleet.Placement, power fleet.PowerState, seen string) 
 	return &StaleError{Step: s.index + 1, VM: s.move.VM.ID, Expected: describe(want, power), Found: seen}
 }
 
+// cancelled says where the end of ctx found the step: while nothing was done to its VM, the run ends before it.
 func (s *step) cancelled(ctx context.Context) error {
+	if !s.progress.Steps[s.index].Phase.open() {
+		return s.stoppedBefore(ctx, s.index)
+	}
 	return fmt.Errorf("apply step %d: %s: stopped: %w", s.index+1, who(s.move.VM.ID, s.module), ctx.Err())
 }
 
