@@ -19,11 +19,34 @@ type index struct {
 	tops    map[fleet.SourceID][]top // of bySrc, beside one another: most buckets are passed over by a look at these
 }
 
-// top is the most CPU and memory that a host of a bucket has free.
+// top is the most that a host of a bucket has free.
 type top struct {
 	cpu    fleet.MilliCPU
 	memory fleet.Bytes
 	tier   policy.Rank
+	queues queueSlack
+}
+
+// queueSlack is, by class, how many queues more one need of that class may ask for before what is reserved of some class passes what
+// there is of it; -1 where it does already. At most 2^31-1.
+type queueSlack [fleet.MaxNICClass + 1]int32
+
+var noSlack = func() (q queueSlack) {
+	for c := range q {
+		q[c] = -1
+	}
+	return q
+}()
+
+func (q *queueSlack) rise(o *queueSlack) {
+	for c := range q {
+		q[c] = max(q[c], o[c])
+	}
+}
+
+// lacks says whether no host below t has what a asks for.
+func (t *top) lacks(a *amount) bool {
+	return t.cpu < a.cpu || t.memory < a.memory || a.queues > 0 && fleet.Queues(t.queues[a.class]) < a.queues
 }
 
 type bucket struct {
@@ -42,9 +65,9 @@ type bucket struct {
 type treeNode struct {
 	cpu    fleet.MilliCPU
 	memory fleet.Bytes
-	score  int64                               // headroom
-	queues [fleet.MaxNICClass + 1]fleet.Queues // left on NICs of the class or above
-	rate   [fleet.MaxNICClass + 1]fleet.Mbps   // the same of bandwidth
+	score  int64 // headroom
+	queues queueSlack
+	rate   [fleet.MaxNICClass + 1]fleet.Mbps // left on NICs of the class or above
 }
 
 // amount is what a host must have free at least to be looked at.
@@ -57,8 +80,8 @@ type amount struct {
 	rate   fleet.Mbps
 }
 
-func (n *treeNode) has(a amount) bool {
-	return n.cpu >= a.cpu && n.memory >= a.memory && (a.queues == 0 || n.queues[0] >= a.queues && n.queues[a.class] >= a.queues) &&
+func (n *treeNode) has(a *amount) bool {
+	return n.cpu >= a.cpu && n.memory >= a.memory && (a.queues == 0 || fleet.Queues(n.queues[a.class]) >= a.queues) &&
 		(a.rate == 0 || n.rate[0] >= a.rate && n.rate[a.fast] >= a.rate)
 }
 
@@ -131,23 +154,22 @@ func (ix *index) plant(s *state) {
 
 // surface notes the top of b.
 func (ix *index) surface(b *bucket) {
-	ix.tops[b.source][b.top] = top{b.tree[1].cpu, b.tree[1].memory, b.tier}
+	ix.tops[b.source][b.top] = top{b.tree[1].cpu, b.tree[1].memory, b.tier, b.tree[1].queues}
 }
 
 func (s *state) leaf(h *hostState) treeNode {
 	n := treeNode{cpu: h.freeCPU(), memory: h.freeMemory(), score: h.headroom()}
-	h.read()
-	for c := range n.queues {
-		n.queues[c] = h.nics.room[c].queues - h.nics.need[c].queues
+	n.queues = h.queueSlack()
+	for c := range n.rate {
 		n.rate[c] = h.nics.room[c].rate - h.nics.need[c].rate
 	}
 	return n
 }
 
 func join(a, b *treeNode) treeNode {
-	n := treeNode{cpu: max(a.cpu, b.cpu), memory: max(a.memory, b.memory), score: max(a.score, b.score)}
-	for c := range n.queues {
-		n.queues[c] = max(a.queues[c], b.queues[c])
+	n := treeNode{cpu: max(a.cpu, b.cpu), memory: max(a.memory, b.memory), score: max(a.score, b.score), queues: a.queues}
+	n.queues.rise(&b.queues)
+	for c := range n.rate {
 		n.rate[c] = max(a.rate[c], b.rate[c])
 	}
 	return n
@@ -191,7 +213,7 @@ func (s *state) leftPool(p poolIx) {
 // visit says stop. The queue is handed in to be used again.
 func (b *bucket) walk(a amount, queue []int32, visit func(hostIx) (stop bool)) []int32 {
 	queue = queue[:0]
-	if b.tree[1].has(a) {
+	if b.tree[1].has(&a) {
 		queue = append(queue, 1)
 	}
 	half := int32(len(b.tree) / 2) // at most twice the hosts
@@ -208,7 +230,7 @@ func (b *bucket) walk(a amount, queue []int32, visit func(hostIx) (stop bool)) [
 			continue
 		}
 		for _, c := range [2]int32{2 * n, 2*n + 1} {
-			if b.tree[c].has(a) {
+			if b.tree[c].has(&a) {
 				queue = append(queue, c)
 				b.rise(queue)
 			}

@@ -1,6 +1,7 @@
 package solver
 
 import (
+	"math"
 	"slices"
 
 	"github.com/berth-project/berth/fleet"
@@ -64,6 +65,22 @@ func (h *hostState) read() {
 		b.room.add(c, n.Queues, n.Guarantee)
 	}
 	slices.SortFunc(b.rooms, plan.QueueRoom.Before)
+}
+
+// queueSlack is what needs of each class may ask for more. It refuses what nicRefusal refuses, never more: a need counts in its own class and all
+// below, and where any class has promised too much nothing is reserved at all.
+func (h *hostState) queueSlack() queueSlack {
+	h.read()
+	var out queueSlack
+	least := fleet.Queues(math.MaxInt32)
+	for c := range out {
+		least = min(least, h.nics.room[c].queues-h.nics.need[c].queues)
+		out[c] = int32(max(least, -1)) // at most MaxInt32
+	}
+	if least < 0 {
+		return noSlack
+	}
+	return out
 }
 
 // nicRefusal is the constraint by which what all on h and u reserve on NICs cannot be given; "" when it can. u may be nil.

@@ -416,7 +416,7 @@ func (s *state) ownHosts(u *unit) []hostIx {
 
 // ranked calls visit with the buckets that may hold u, those that cost least at least first, until visit
 // says stop. Where none of u's disks can stay the tier alone makes the difference, so that only the buckets
-// that share a pool with u have to be sorted in. Buckets without a host that has the CPU and memory of a free may be left out.
+// that share a pool with u have to be sorted in. Buckets without a host that has the CPU, memory and queues of a free may be left out.
 func (s *state) ranked(u *unit, a amount, visit func(b *bucket, floor points) (stop bool)) {
 	source := s.vms[u.vms[0]].snap.Source
 	near := s.near(u, source)
@@ -437,7 +437,7 @@ func (s *state) ranked(u *unit, a amount, visit func(b *bucket, floor points) (s
 	sorted := slices.Clone(near)
 	tops := s.index.tops[source]
 	for n, i := range s.index.bySrc[source] {
-		if t := &tops[n]; t.cpu < a.cpu || t.memory < a.memory || t.tier < u.server {
+		if t := &tops[n]; t.tier < u.server || t.lacks(&a) {
 			continue
 		}
 		b := &s.index.buckets[i]

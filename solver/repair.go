@@ -114,9 +114,11 @@ func (x *search) wake(waiting []unitIx, mark int) []unitIx {
 
 // mostOf is the most of everything that any of the hosts has.
 func mostOf(tops []top) top {
-	most := top{-maxTotal, -maxTotal, -1 << 30}
-	for _, t := range tops {
+	most := top{-maxTotal, -maxTotal, -1 << 30, noSlack}
+	for i := range tops {
+		t := &tops[i]
 		most.cpu, most.memory, most.tier = max(most.cpu, t.cpu), max(most.memory, t.memory), max(most.tier, t.tier)
+		most.queues.rise(&t.queues)
 	}
 	return most
 }
@@ -127,7 +129,7 @@ func (x *search) hopeless(u *unit, hosts []hostIx, most top) bool {
 	if most.tier < u.server {
 		return true
 	}
-	if len(u.vms) > 1 || (u.cpu <= 0 || u.cpu <= most.cpu) && (u.memory <= 0 || u.memory <= most.memory) {
+	if least := u.least(); len(u.vms) > 1 || !most.lacks(&least) {
 		return false
 	}
 	_, own := slices.BinarySearch(hosts, x.vms[u.vms[0]].host)
@@ -139,7 +141,7 @@ func (x *search) topsOf(hosts []hostIx) []top {
 	out := x.tops[:0]
 	for _, h := range hosts {
 		host := &x.hosts[h]
-		out = append(out, top{host.freeCPU(), host.freeMemory(), host.facts.Tier})
+		out = append(out, top{host.freeCPU(), host.freeMemory(), host.facts.Tier, host.queueSlack()})
 	}
 	x.tops = out
 	return out
@@ -149,11 +151,9 @@ func (x *search) topsOf(hosts []hostIx) []top {
 func (x *search) wakeOne(u *unit, hosts []hostIx, tops []top) bool {
 	var best place
 	found := false
-	own := x.vms[u.vms[0]].host
+	own, least, one := x.vms[u.vms[0]].host, u.least(), len(u.vms) == 1
 	for n, h := range hosts {
-		t := &tops[n]
-		full := u.cpu > 0 && u.cpu > t.cpu || u.memory > 0 && u.memory > t.memory
-		if t.tier < u.server || full && h != own && len(u.vms) == 1 {
+		if t := &tops[n]; t.tier < u.server || one && h != own && t.lacks(&least) {
 			continue
 		}
 		if p, refused := x.fit(u, h, anywhere); refused == "" && (!found || x.better(p, best, x.opts.Seed)) {
