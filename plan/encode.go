@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"reflect"
 	"strings"
 	"time"
@@ -36,12 +37,12 @@ func (p *Plan) Seal() error {
 func (p *Plan) seal() (string, error) {
 	c := *p
 	c.ID = ""
-	b, err := encode(&c)
-	if err != nil {
+	e := newEncoder()
+	e.sum = sha256.New()
+	if err := e.whole(&c); err != nil {
 		return "", fmt.Errorf("seal plan: %w", err)
 	}
-	sum := sha256.Sum256(b)
-	return "p-" + hex.EncodeToString(sum[:8]), nil
+	return "p-" + hex.EncodeToString(e.sum.Sum(nil)[:8]), nil
 }
 
 // Encode gives the canonical JSON of f: fields in the order of the types, each element of a list of the
@@ -100,16 +101,50 @@ func (f *File) validate() error {
 // encode writes the struct that v points to, its nested structs indented and its lists an element a line;
 // what lies deeper is one line of JSON.
 func encode(v any) ([]byte, error) {
-	var b bytes.Buffer
-	if err := encodeStruct(&b, reflect.ValueOf(v).Elem(), ""); err != nil {
+	e := newEncoder()
+	if err := e.whole(v); err != nil {
 		return nil, err
 	}
-	b.WriteByte('\n')
-	return b.Bytes(), nil
+	return e.b.Bytes(), nil
 }
 
-func encodeStruct(b *bytes.Buffer, v reflect.Value, indent string) error {
-	b.WriteString("{")
+// encoder collects the text in b, or, where sum is set, hands it on to sum as it grows: that of a large plan is hundreds of
+// megabytes, of which the seal needs none at once.
+type encoder struct {
+	b    bytes.Buffer
+	line *json.Encoder // into b
+	sum  hash.Hash
+}
+
+// maxKept is how much text a sum waits for.
+const maxKept = 1 << 16
+
+func newEncoder() *encoder {
+	e := &encoder{}
+	e.line = json.NewEncoder(&e.b)
+	e.line.SetEscapeHTML(false) // a reason with an arrow or an ampersand stays readable
+	return e
+}
+
+func (e *encoder) whole(v any) error {
+	if err := e.structure(reflect.ValueOf(v).Elem(), ""); err != nil {
+		return err
+	}
+	e.b.WriteByte('\n')
+	e.pass(0)
+	return nil
+}
+
+// pass hands on what is more than kept.
+func (e *encoder) pass(kept int) {
+	if e.sum != nil && e.b.Len() > kept {
+		e.sum.Write(e.b.Bytes()) // a hash never fails
+		e.b.Reset()
+	}
+}
+
+func (e *encoder) structure(v reflect.Value, indent string) error {
+	e.b.WriteString("{")
 	in := indent + "  "
 	for i := range v.NumField() {
 		name, options, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
@@ -117,50 +152,50 @@ func encodeStruct(b *bytes.Buffer, v reflect.Value, indent string) error {
 			continue
 		}
 		if i > 0 { // the first field of every struct here is there always
-			b.WriteByte(',')
+			e.b.WriteByte(',')
 		}
-		fmt.Fprintf(b, "\n%s%q: ", in, name)
-		if err := encodeValue(b, v.Field(i), in); err != nil {
+		fmt.Fprintf(&e.b, "\n%s%q: ", in, name)
+		if err := e.value(v.Field(i), in); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	b.WriteString("\n" + indent + "}")
+	e.b.WriteString("\n" + indent + "}")
 	return nil
 }
 
-func encodeValue(b *bytes.Buffer, v reflect.Value, indent string) error {
+func (e *encoder) value(v reflect.Value, indent string) error {
 	isTime := v.Type() == reflect.TypeFor[time.Time]()
 	switch {
 	case v.Kind() == reflect.Struct && !isTime && v.Type() != reflect.TypeFor[Summary]():
-		return encodeStruct(b, v, indent)
+		return e.structure(v, indent)
 	case v.Kind() == reflect.Slice && v.Len() > 0:
-		return encodeList(b, v, indent)
+		return e.list(v, indent)
 	default:
-		return encodeLine(b, v)
+		return e.json(v)
 	}
 }
 
-func encodeList(b *bytes.Buffer, v reflect.Value, indent string) error {
-	b.WriteByte('[')
+func (e *encoder) list(v reflect.Value, indent string) error {
+	e.b.WriteByte('[')
 	for i := range v.Len() {
 		if i > 0 {
-			b.WriteByte(',')
+			e.b.WriteByte(',')
 		}
-		b.WriteString("\n" + indent + "  ")
-		if err := encodeLine(b, v.Index(i)); err != nil {
+		e.b.WriteString("\n" + indent + "  ")
+		if err := e.json(v.Index(i)); err != nil {
 			return fmt.Errorf("[%d]: %w", i, err)
 		}
+		e.pass(maxKept)
 	}
-	b.WriteString("\n" + indent + "]")
+	e.b.WriteString("\n" + indent + "]")
 	return nil
 }
 
-func encodeLine(b *bytes.Buffer, v reflect.Value) error {
-	enc := json.NewEncoder(b)
-	enc.SetEscapeHTML(false) // a reason with an arrow or an ampersand stays readable
-	if err := enc.Encode(v.Interface()); err != nil {
-		return err
+// json writes v by its address: a step is large, and would be copied.
+func (e *encoder) json(v reflect.Value) error {
+	if err := e.line.Encode(v.Addr().Interface()); err != nil {
+		return err //nolint:wrapcheck // by the caller
 	}
-	b.Truncate(b.Len() - 1) // the encoder's own newline
+	e.b.Truncate(e.b.Len() - 1) // the encoder's own newline
 	return nil
 }

@@ -2,6 +2,8 @@ package plan_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"strings"
 	"testing"
@@ -48,6 +50,31 @@ func TestEncodeIsCanonicalAndReadable(t *testing.T) {
 	}
 	if lines != 2 || !bytes.Contains(b, []byte("host-a -> gold-1 & back")) {
 		t.Errorf("expected each of the 2 steps on a line of its own, unescaped:\n%s", b)
+	}
+}
+
+// TestSealIsOfTheWholeText: the digest is formed piece by piece, and has to be that of the text in one.
+func TestSealIsOfTheWholeText(t *testing.T) {
+	t.Parallel()
+	for _, steps := range []int{1, 50, 3000} {
+		pl := file(t).Plan
+		first := pl.Steps[0]
+		pl.Steps = pl.Steps[:0:0]
+		for n := range steps {
+			first.N = n + 1
+			pl.Steps = append(pl.Steps, first)
+		}
+		if err := pl.Seal(); err != nil {
+			t.Fatal(err)
+		}
+		text, err := plan.Sealed(&pl)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256(text)
+		if want := "p-" + hex.EncodeToString(sum[:8]); pl.ID != want {
+			t.Errorf("%d steps, %d bytes: sealed as %s, the text gives %s", steps, len(text), pl.ID, want)
+		}
 	}
 }
 

@@ -114,8 +114,8 @@ func (w *world) losing(m *fleet.IOModule, h *hostAt) string {
 		return fmt.Sprintf("%s: without it host %s has too little for the VMs there", r, h.host.ID)
 	}
 	ids := make([]fleet.VMID, 0, len(h.vms))
-	for id := range h.vms {
-		ids = append(ids, id)
+	for _, v := range h.vms {
+		ids = append(ids, v.vm.ID)
 	}
 	slices.Sort(ids) // the first by name is told
 	for _, id := range ids {

@@ -53,7 +53,7 @@ type refusal struct{ constraint, detail string }
 
 // hostRefusal is the first constraint by which a host is no place for v whatever else is on it.
 func (w *world) hostRefusal(v *vmAt, id fleet.HostID) refusal {
-	h := w.hosts[id]
+	h := w.hostOf(v, id)
 	src := w.p.Snapshot.Source(h.host.Source)
 	switch need := v.need; {
 	case h.host.Source != v.vm.Source:
@@ -123,7 +123,7 @@ func (c *checker) host(v *vmAt, id fleet.HostID, displaced bool) {
 
 // reachRefusal says which disk would lie where to.Host cannot reach it, or not with its backing chain.
 func (w *world) reachRefusal(v *vmAt, to fleet.Placement) string {
-	pools := w.hosts[to.Host].host.Pools
+	pools := w.hostOf(v, to.Host).host.Pools
 	for i, d := range to.Disks {
 		if !slices.Contains(pools, d.Pool) {
 			return fmt.Sprintf("host %s does not reach pool %s of disk %s", to.Host, d.Pool, d.Disk)

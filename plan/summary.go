@@ -79,10 +79,11 @@ func (w *world) cost() Cost {
 	for _, h := range w.hosts {
 		h.load = Load{}
 	}
-	for _, v := range w.vms { // sums, so that the order does not matter
+	for i := range w.list {
+		v := &w.list[i]
 		c.TierWaste += TierCost(w.p.Weights, v.home.facts.Tier, v.need.Server, v.vm.CPU)
-		for i, d := range v.at.Disks {
-			c.PoolWaste += PoolCost(w.p.Weights, w.p.Pools[d.Pool].Tier, v.need.Disks[i].Tier, v.vm.Disks[i].Used)
+		for j, d := range v.at.Disks {
+			c.PoolWaste += PoolCost(w.p.Weights, w.p.Pools[d.Pool].Tier, v.need.Disks[j].Tier, v.vm.Disks[j].Used)
 		}
 		v.home.load.Add(m.Of(v.vm), 1)
 	}
@@ -114,12 +115,14 @@ func (w *world) broken() int {
 		}
 	}
 	w.brokenSpread(bad)
-	for id, v := range w.vms {
-		if h := v.home; h.cpu > h.facts.CPU || h.memory > h.facts.Memory || w.brokenAlone(v) || w.starved(v) {
-			bad[id] = true
+	n := len(bad)
+	for i := range w.list {
+		v := &w.list[i]
+		if h := v.home; (h.cpu > h.facts.CPU || h.memory > h.facts.Memory || w.brokenAlone(v) || w.starved(v)) && !bad[v.vm.ID] {
+			n++
 		}
 	}
-	return len(bad)
+	return n
 }
 
 // brokenSpread marks conflicts by counting domains, so that a large group does not cost its square.
@@ -150,7 +153,11 @@ func (w *world) brokenSpread(bad map[fleet.VMID]bool) {
 // starved says whether a disk of v reserves operations or bandwidth in a pool that has promised more than it has.
 func (w *world) starved(v *vmAt) bool {
 	for i, d := range v.at.Disks {
-		pool, u, n := w.p.Snapshot.Pool(d.Pool), w.used[d.Pool], v.need.Disks[i]
+		n := v.need.Disks[i]
+		if n.IOPS <= 0 && n.Throughput <= 0 {
+			continue
+		}
+		pool, u := w.p.Snapshot.Pool(d.Pool), w.used[d.Pool]
 		if pool.IOPS > 0 && n.IOPS > 0 && u.iops > pool.IOPS || pool.Throughput > 0 && n.Throughput > 0 && u.rate > pool.Throughput {
 			return true
 		}

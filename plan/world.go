@@ -16,6 +16,7 @@ type world struct {
 	hosts  map[fleet.HostID]*hostAt
 	free   map[fleet.PoolID]fleet.Bytes
 	used   map[fleet.PoolID]ioUse // reserved in each pool
+	list   []vmAt                 // in the order of the snapshot
 	vms    map[fleet.VMID]*vmAt
 	on     map[fleet.ModuleID]fleet.HostID // where each I/O module is attached
 	spread map[string][]fleet.VMID         // members by group, sorted
@@ -34,7 +35,7 @@ type hostAt struct {
 	facts  policy.HostFacts
 	cpu    fleet.MilliCPU
 	memory fleet.Bytes
-	vms    map[fleet.VMID]bool
+	vms    []*vmAt
 	queued map[fleet.VMID][]QueueNeed
 }
 
@@ -78,7 +79,7 @@ func newWorld(p *policy.Problem) (*world, error) {
 		if !ok {
 			return nil, fmt.Errorf("host %s: the problem has no facts of it", h.ID)
 		}
-		w.hosts[h.ID] = &hostAt{host: h, facts: facts, queued: map[fleet.VMID][]QueueNeed{}, vms: map[fleet.VMID]bool{}}
+		w.hosts[h.ID] = &hostAt{host: h, facts: facts, queued: map[fleet.VMID][]QueueNeed{}}
 	}
 	for i := range s.Pools {
 		if _, ok := p.Pools[s.Pools[i].ID]; !ok {
@@ -92,7 +93,7 @@ func newWorld(p *policy.Problem) (*world, error) {
 func (w *world) addVMs() error {
 	var total [5]int64
 	s := w.p.Snapshot
-	backing := make([]vmAt, len(s.VMs))
+	w.list = make([]vmAt, len(s.VMs))
 	for i := range s.VMs {
 		v := &s.VMs[i]
 		need, ok := w.p.VMs[v.ID]
@@ -117,9 +118,9 @@ func (w *world) addVMs() error {
 			}
 			total[j] += n
 		}
-		backing[i] = vmAt{vm: v, need: need, nics: NICNeeds(v, &need), at: v.Place(), flat: make([]bool, len(v.Disks))}
-		w.vms[v.ID] = &backing[i]
-		w.enter(&backing[i], v.Host)
+		w.list[i] = vmAt{vm: v, need: need, nics: NICNeeds(v, &need), at: v.Place(), flat: make([]bool, len(v.Disks))}
+		w.vms[v.ID] = &w.list[i]
+		w.enter(&w.list[i], v.Host)
 		for j, d := range need.Disks {
 			w.reserve(v.Disks[j].Pool, d)
 		}
@@ -138,7 +139,7 @@ func (w *world) enter(v *vmAt, host fleet.HostID) {
 	v.home = h
 	h.cpu += v.vm.CPU
 	h.memory += v.vm.Memory
-	h.vms[v.vm.ID] = true
+	h.vms = append(h.vms, v)
 	if len(v.nics) > 0 {
 		h.queued[v.vm.ID] = v.nics
 	}
@@ -172,7 +173,16 @@ func (w *world) leave(v *vmAt, host fleet.HostID) {
 	h.cpu -= v.vm.CPU
 	h.memory -= v.vm.Memory
 	delete(h.queued, v.vm.ID)
-	delete(h.vms, v.vm.ID)
+	at := slices.Index(h.vms, v)
+	h.vms = slices.Delete(h.vms, at, at+1)
+}
+
+// hostOf is the host id, for most of those asked for the one that v is on.
+func (w *world) hostOf(v *vmAt, id fleet.HostID) *hostAt {
+	if v.home != nil && v.home.host.ID == id {
+		return v.home
+	}
+	return w.hosts[id]
 }
 
 // move makes a step whose hosts and pools exist, legal or not.

@@ -34,7 +34,7 @@ type option struct {
 // and goes back when the rest does not fit.
 func (s *state) assign(u *unit, h hostIx, q *query, pref preference) ([]poolIx, string) {
 	disks := s.disks[:0]
-	s.options = s.options[:0]
+	s.options, s.stays = s.options[:0], false
 	defer func() { s.disks = disks }()
 	refused := ""
 	for _, i := range u.vms {
@@ -150,6 +150,7 @@ func (s *state) choices(v *vmState, n int, h hostIx, q *query, pref preference) 
 		if !o.stays {
 			o.cost += plan.MoveCost(s.p.Weights, d.Used, false) - plan.MoveCost(s.p.Weights, 0, false)
 		}
+		s.stays = s.stays || o.stays
 		s.options = append(s.options, o)
 	}
 	out := s.options[first:]

@@ -216,6 +216,9 @@ func (s *state) fit(u *unit, h hostIx, q query) (place, string) {
 	if refused == plan.ConstraintPoolReach || refused == plan.ConstraintPoolTier {
 		return place{}, refused // in whatever order they are tried
 	}
+	if !s.stays {
+		return best, refused // in every order the same, and no other mode
+	}
 	if other, r := s.settle(u, h, q, cheapest); r == "" && (refused != "" || other.cost < best.cost) {
 		best, refused = other, ""
 	}
@@ -422,7 +425,7 @@ func (s *state) ranked(u *unit, a amount, visit func(b *bucket, floor points) (s
 	near := s.near(u, source)
 	usable := func(b *bucket) bool {
 		return b.source == source && b.tier >= max(u.server, 0) && b.security >= u.security &&
-			s.kindRefusal(u, s.hosts[b.hosts[0]].snap) == ""
+			(!u.picky || s.kindRefusal(u, s.hosts[b.hosts[0]].snap) == "")
 	}
 	next := func(floor points) bool {
 		for len(near) > 0 && near[0].floor <= floor {

@@ -47,6 +47,7 @@ type state struct {
 	addedIO []ioUse       // the same of operations and bandwidth
 	disks   []disk        // scratch of assign
 	options []option
+	stays   bool             // of the last assign: a disk may stay where it is
 	alone   []*unit          // by VM: the VM as a unit of its own, made when first asked for
 	needs   []plan.QueueNeed // scratch of packs
 	queue   []int32          // scratch of bucket.walk
