@@ -1,6 +1,7 @@
 package executor_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -34,77 +35,120 @@ func TestRunAppliesEveryStep(t *testing.T) {
 	}
 }
 
+// mode is a way to run a plan: its waves, and how many steps at once.
+type mode struct {
+	name     string
+	parallel int
+	waves    [][]move
+}
+
+func modes() []mode {
+	var alone [][]move
+	for _, m := range moves() {
+		alone = append(alone, []move{m})
+	}
+	return []mode{
+		{"one wave a step", 4, alone}, {"one at a time", 1, waves()}, {"two at once", 2, waves()}, {"all at once", 4, waves()},
+	}
+}
+
+// deps are those of a run in this mode.
+func (m mode) deps(f *sim.Fleet, l *log) executor.Deps {
+	d := deps(f, l)
+	d.Parallel = m.parallel
+	return d
+}
+
+func eachMode(t *testing.T, test func(t *testing.T, m mode)) {
+	t.Helper()
+	t.Parallel()
+	for _, m := range modes() {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, m)
+		})
+	}
+}
+
 // TestCrashAtEveryOperation kills the run before and after each operation of the hypervisors, then runs the
 // plan again on the same world and journal.
 func TestCrashAtEveryOperation(t *testing.T) {
-	t.Parallel()
-	s := snapshot()
-	p := makePlan(s, moves()...)
-	n := countOperations(t, s, p)
-	crashes := 0
-	for k := 1; k <= n; k++ {
-		for _, after := range []bool{false, true} {
-			f, l := sim.New(s), &log{}
-			f.Inject(sim.Fault{At: k, Action: sim.Crash, After: after})
-			_, died, err := run(deps(f, l), p)
-			if !died {
-				t.Fatalf("crash at %d (after %v) did not strike: %v", k, after, err)
+	eachMode(t, func(t *testing.T, m mode) {
+		s := snapshot()
+		p := makeWaves(s, m.waves...)
+		n := m.countOperations(t, s, p)
+		crashes := 0
+		for k := 1; k <= n; k++ {
+			for _, after := range []bool{false, true} {
+				f, l := sim.New(s), &log{}
+				f.Inject(sim.Fault{At: k, Action: sim.Crash, After: after})
+				_, died, err := run(m.deps(f, l), p)
+				if !died {
+					t.Fatalf("crash at %d (after %v) did not strike: %v", k, after, err)
+				}
+				crashes++
+				m.resume(t, fmt.Sprintf("operation %d, after %v", k, after), f, l, p)
 			}
-			crashes++
-			resume(t, fmt.Sprintf("operation %d, after %v", k, after), f, l, p)
 		}
-	}
-	t.Logf("%d crashes over %d operations", crashes, n)
+		t.Logf("%d crashes over %d operations", crashes, n)
+	})
 }
 
 // TestCrashAtEveryAppend kills the run at each journal record, on disk and not.
 func TestCrashAtEveryAppend(t *testing.T) {
-	t.Parallel()
-	s := snapshot()
-	p := makePlan(s, moves()...)
-	l := &log{}
-	if _, _, err := run(deps(sim.New(s), l), p); err != nil {
-		t.Fatal(err)
-	}
-	for k := 1; k <= l.appends; k++ {
-		for _, kept := range []bool{false, true} {
-			f, l := sim.New(s), &log{dieAt: k, kept: kept}
-			if _, died, err := run(deps(f, l), p); !died {
-				t.Fatalf("append %d (kept %v) did not kill: %v", k, kept, err)
-			}
-			resume(t, fmt.Sprintf("append %d, kept %v", k, kept), f, l, p)
+	eachMode(t, func(t *testing.T, m mode) {
+		s := snapshot()
+		p := makeWaves(s, m.waves...)
+		l := &log{}
+		if _, _, err := run(m.deps(sim.New(s), l), p); err != nil {
+			t.Fatal(err)
 		}
-	}
+		for k := 1; k <= l.appends; k++ {
+			for _, kept := range []bool{false, true} {
+				f, l := sim.New(s), &log{dieAt: k, kept: kept}
+				if _, died, err := run(m.deps(f, l), p); !died {
+					t.Fatalf("append %d (kept %v) did not kill: %v", k, kept, err)
+				}
+				m.resume(t, fmt.Sprintf("append %d, kept %v", k, kept), f, l, p)
+			}
+		}
+	})
 }
 
 // TestCrashTwice kills the run, and the run after it, at every pair of operations.
 func TestCrashTwice(t *testing.T) {
-	t.Parallel()
-	s := snapshot()
-	p := makePlan(s, moves()[:2]...)
-	n := countOperations(t, s, p)
-	for k := 1; k <= n; k++ {
-		for second := 1; second <= n; second++ {
-			f, l := sim.New(s), &log{}
-			f.Inject(sim.Fault{At: k, Action: sim.Crash})
-			if _, died, _ := run(deps(f, l), p); !died {
-				t.Fatalf("crash at %d did not strike", k)
-			}
-			f.Inject(sim.Fault{At: f.Operations() + second, Action: sim.Crash, After: true})
-			if _, died, err := run(deps(f, l), p); !died && err != nil {
-				t.Fatalf("crash at %d, second run: %v", k, err)
-			}
-			f.ClearFaults()
-			resume(t, fmt.Sprintf("operations %d and %d", k, second), f, l, p)
+	eachMode(t, func(t *testing.T, m mode) {
+		m.waves = m.waves[:1]
+		if len(m.waves[0]) > 2 {
+			m.waves = [][]move{m.waves[0][:2]}
 		}
-	}
+		s := snapshot()
+		p := makeWaves(s, m.waves...)
+		n := m.countOperations(t, s, p)
+		for k := 1; k <= n; k++ {
+			for second := 1; second <= n; second++ {
+				f, l := sim.New(s), &log{}
+				f.Inject(sim.Fault{At: k, Action: sim.Crash})
+				if _, died, _ := run(m.deps(f, l), p); !died {
+					t.Fatalf("crash at %d did not strike", k)
+				}
+				l = &log{records: l.records}
+				f.Inject(sim.Fault{At: f.Operations() + second, Action: sim.Crash, After: true})
+				if _, died, err := run(m.deps(f, l), p); !died && err != nil {
+					t.Fatalf("crash at %d, second run: %v", k, err)
+				}
+				f.ClearFaults()
+				m.resume(t, fmt.Sprintf("operations %d and %d", k, second), f, l, p)
+			}
+		}
+	})
 }
 
 // countOperations is how many operations a run without faults makes.
-func countOperations(t *testing.T, s *fleet.Snapshot, p *plan.Plan) int {
+func (m mode) countOperations(t *testing.T, s *fleet.Snapshot, p *plan.Plan) int {
 	t.Helper()
 	f := sim.New(s)
-	if _, _, err := run(deps(f, &log{}), p); err != nil {
+	if _, _, err := run(m.deps(f, &log{}), p); err != nil {
 		t.Fatal(err)
 	}
 	if f.Operations() < 4*len(p.Steps) {
@@ -113,13 +157,50 @@ func countOperations(t *testing.T, s *fleet.Snapshot, p *plan.Plan) int {
 	return f.Operations()
 }
 
-// resume runs p in a new process on the world and the journal that a dead one left.
-func resume(t *testing.T, at string, f *sim.Fleet, l *log, p *plan.Plan) {
+// resume runs p in a new process on the world and the journal that a dead one left. What was done is not done again: each
+// step goes to its end once in the journal, and none that the dead process ended is begun.
+func (m mode) resume(t *testing.T, at string, f *sim.Fleet, l *log, p *plan.Plan) {
 	t.Helper()
+	before, err := executor.Status(l.records, p)
+	if err != nil {
+		t.Fatalf("%s: %v", at, err)
+	}
 	l = &log{records: l.records}
-	res, died, err := run(deps(f, l), p)
+	d := m.deps(f, l)
+	open, asked := 0, 0
+	for _, st := range before.Steps {
+		if st.Phase == executor.Intent || st.Phase == executor.Unknown {
+			open++
+		}
+	}
+	ended := 0
+	d.Report = func(e executor.Event) {
+		switch was := before.Steps[e.Step-1].Phase; {
+		case was == executor.Done && e.Kind != executor.StepSkipped:
+			t.Errorf("%s: step %d was done, and is %s", at, e.Step, e.Kind)
+		case was == executor.NotBegun && asked == 0 && open > 0:
+			t.Errorf("%s: step %d is %s before what was open has ended", at, e.Step, e.Kind)
+		case was == executor.Intent && e.Kind == executor.StepFinished:
+			ended++
+		}
+	}
+	d.Resumed = func(_ context.Context, rest []plan.Step) error {
+		asked++
+		if ended != open || len(rest) != len(p.Steps)-open-before.Done() {
+			t.Errorf("%s: asked when %d of %d had ended, for %d steps", at, ended, open, len(rest))
+		}
+		return nil
+	}
+	res, died, err := run(d, p)
 	if died || err != nil || len(res.Remaining) != 0 {
 		t.Fatalf("%s: resumed run: died %v, %v, remaining %v", at, died, err, res.Remaining)
+	}
+	want := 0
+	if open > 0 && open+before.Done() < len(p.Steps) {
+		want = 1
+	}
+	if asked != want || len(res.Skipped) != before.Done() {
+		t.Errorf("%s: asked %d times, expected %d; %d skipped, expected %d", at, asked, want, len(res.Skipped), before.Done())
 	}
 	checkFleet(t, f, p)
 	if t.Failed() {
@@ -132,8 +213,10 @@ func resume(t *testing.T, at string, f *sim.Fleet, l *log, p *plan.Plan) {
 func TestRandomFaults(t *testing.T) {
 	t.Parallel()
 	s := snapshot()
-	p := makePlan(s, moves()...)
+	all := modes()
 	rapid.Check(t, func(t *rapid.T) {
+		m := rapid.SampledFrom(all).Draw(t, "mode")
+		p := makeWaves(s, m.waves...)
 		f, l := sim.New(s), &log{}
 		for range rapid.IntRange(1, 12).Draw(t, "faults") {
 			f.Inject(sim.Fault{
@@ -148,10 +231,11 @@ func TestRandomFaults(t *testing.T) {
 			if n > 40 {
 				t.Fatal("40 runs did not bring the plan to its end")
 			}
-			_, died, err := run(deps(f, l), p)
+			_, died, err := run(m.deps(f, l), p)
 			if !died && err == nil {
 				break
 			}
+			l = &log{records: l.records}
 			if v := f.Violations(); len(v) > 0 {
 				t.Fatalf("after %v: %v", err, v)
 			}

@@ -81,6 +81,34 @@ func (e *JournalError) Error() string {
 	return fmt.Sprintf("read journal: record %d: %s", e.Record, e.Reason)
 }
 
+// StepsError is what several steps of one wave ended with, in the order of the steps. It reads as the first, with the next few
+// behind it.
+type StepsError struct {
+	Errs []error // at least two, at most MaxParallel
+}
+
+// maxToldErrors bounds the errors that the text of a StepsError tells.
+const maxToldErrors = 4
+
+func (e *StepsError) Error() string {
+	var b strings.Builder
+	for i, err := range e.Errs {
+		switch i {
+		case 0:
+		case maxToldErrors:
+			fmt.Fprintf(&b, "; and %d more", len(e.Errs)-i)
+			return b.String()
+		default:
+			b.WriteString("; also: ")
+		}
+		b.WriteString(err.Error())
+	}
+	return b.String()
+}
+
+// Unwrap gives all of them: the worst decides the exit code.
+func (e *StepsError) Unwrap() []error { return e.Errs }
+
 // describe prints a place and a power state for people: "host-a (vda: nvme-1), running".
 func describe(p fleet.Placement, power fleet.PowerState) string {
 	disks := make([]string, len(p.Disks))

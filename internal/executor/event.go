@@ -14,10 +14,10 @@ const (
 	StepRetried  EventKind = "retried"  // about to act again after Err
 	StepFinished EventKind = "finished" // at its target
 	StepSkipped  EventKind = "skipped"  // was at its target already
-	StepStopped  EventKind = "stopped"  // ends the run: Err says why
+	StepStopped  EventKind = "stopped"  // failed, or cut short: Err says why, and no other step is begun any more
 )
 
-// Event is one report of progress.
+// Event is one report of progress. Those of one step come in order; steps of one wave mix.
 type Event struct {
 	Kind        EventKind
 	Step, Steps int // the step's number and how many there are

@@ -9,7 +9,7 @@ import (
 )
 
 // Mover is what the executor needs of a driver. Its errors are *fleet.DriverError; every call returns soon
-// after its context ends.
+// after its context ends. Calls for different VMs come from several goroutines at once, those for one VM one after another.
 type Mover interface {
 	// Locate asks the hypervisors of both ends of r where its VM is now. An error that wraps
 	// fleet.ErrNotFound means that both ends answered and neither knows the VM.
@@ -25,23 +25,32 @@ type Mover interface {
 // fits into one journal.
 const MaxSteps = 250_000
 
-// Journal is where the run is written down. Append returns when the record is on disk.
+// How many steps of a wave may be under way at once.
+const (
+	DefaultParallel = 4
+	MaxParallel     = 64
+)
+
+// Journal is where the run is written down. Append returns when the record is on disk; it is called one at a time.
 type Journal interface {
 	Append(record []byte) error
 }
 
 // Deps is what Run works with.
 type Deps struct {
-	// Movers is the mover of a source, nil when there is none.
+	// Movers is the mover of a source, nil when there is none. It is called from several goroutines.
 	Movers func(fleet.SourceID) Mover
+	// Parallel is how many steps of one wave are under way at most: 1 (one after another) to MaxParallel; 0 is
+	// DefaultParallel.
+	Parallel int
 	// Journal is open and empty, or the one of an earlier run of the same plan; Records is what it holds.
 	Journal Journal
 	Records [][]byte
 	// Accepted are the risks that the operator accepted by name.
 	Accepted []plan.Risk
-	// Resumed is called when a step that an earlier run left open has come to its end, before the rest is begun:
-	// while it is open nobody can tell whether the fleet still is as the rest needs it. Its error ends the run; nil: it
-	// is not asked.
+	// Resumed is called once when all steps that an earlier run left open have come to their end, before one of rest, those
+	// that are not done, is begun: while they are open nobody can tell whether the fleet still is as the rest needs it. Its
+	// error ends the run; nil: it is not asked.
 	Resumed func(ctx context.Context, rest []plan.Step) error
 	// Report is told of progress, one call at a time; nil: nobody listens. It must not block.
 	Report func(Event)
@@ -51,7 +60,7 @@ type Deps struct {
 	Limits Limits
 }
 
-// Clock is the time as the executor sees it.
+// Clock is the time as the executor sees it. It is used from several goroutines.
 type Clock interface {
 	Now() time.Time
 	// Sleep returns after d, or with the context's error when that ends before.
@@ -85,6 +94,6 @@ func DefaultLimits() Limits {
 type Result struct {
 	Done    []int `json:"done"`    // steps that this run brought to their end
 	Skipped []int `json:"skipped"` // steps that were done before it
-	// Remaining steps are not done, the one that stopped the run included.
+	// Remaining steps are not done, those that stopped the run included.
 	Remaining []int `json:"remaining"`
 }

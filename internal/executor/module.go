@@ -62,7 +62,7 @@ type wiring struct {
 func (r *run) attach(ctx context.Context, i int) error {
 	a := r.plan.Steps[i].Attach
 	w := &wiring{step: &step{run: r, index: i, module: a.Module.ID}, a: *a, modules: r.moduleMover(a)}
-	was := r.progress.Steps[i].Phase
+	was := r.now(i).Phase
 	if was == Done && w.movedOn() {
 		return w.skip()
 	}
@@ -83,7 +83,7 @@ func (r *run) attach(ctx context.Context, i int) error {
 		return &StaleError{Step: i + 1, Module: w.a.Module.ID, Expected: hostText(w.a.From), Found: hostText(at)}
 	}
 	if !was.open() {
-		if err := w.append(w.record(Intent, nil)); err != nil {
+		if err := w.intend(ctx, w.record(Intent, nil)); err != nil {
 			return err
 		}
 		w.tell(Event{Kind: StepStarted})
@@ -96,7 +96,7 @@ func (r *run) attach(ctx context.Context, i int) error {
 // movedOn says whether a later step of the same module was begun, so that this place of it does not count any more.
 func (w *wiring) movedOn() bool {
 	for i := w.index + 1; i < len(w.plan.Steps); i++ {
-		if a := w.plan.Steps[i].Attach; a != nil && a.Module.ID == w.a.Module.ID && w.progress.Steps[i].Phase != NotBegun {
+		if a := w.plan.Steps[i].Attach; a != nil && a.Module.ID == w.a.Module.ID && w.now(i).Phase != NotBegun {
 			return true
 		}
 	}

@@ -30,7 +30,7 @@ func wired() (*fleet.Snapshot, *plan.Plan) {
 		Module: s.Modules[0], From: "host-c", To: "host-b", FromHost: s.Host("host-c"), ToHost: s.Host("host-b"),
 	}}}, p.Steps...)
 	for i := range p.Steps {
-		p.Steps[i].N = i + 1
+		p.Steps[i].N, p.Steps[i].Wave = i+1, i+1
 	}
 	return s, p
 }

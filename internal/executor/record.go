@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/berth-project/berth/fleet"
@@ -105,14 +106,41 @@ func (p Progress) Done() int {
 // Status reads the records of a journal of p. Errors: *JournalError when they belong to another plan, to this
 // one before it was altered, or make no sense.
 func Status(records [][]byte, p *plan.Plan) (Progress, error) {
-	out := Progress{Begun: len(records) > 0, Steps: make([]StepState, len(p.Steps))}
-	for i := range p.Steps {
-		out.Steps[i] = StepState{Step: i + 1, VM: p.Steps[i].Move.VM.ID}
+	h, err := readHistory(records, p)
+	if err != nil {
+		return Progress{}, err
 	}
+	return h.Progress, nil
+}
+
+// history is a Progress to which records are added, and what the rule on waves needs to know of it.
+type history struct {
+	Progress
+	wave    []int // of each step by its index, counted from 0
+	left    []int // steps of each wave that are not done
+	current int   // the first wave with such a step; later ones wait for it
+}
+
+func newHistory(p *plan.Plan) *history {
+	h := &history{Progress: Progress{Steps: make([]StepState, len(p.Steps))}, wave: make([]int, 0, len(p.Steps))}
+	for n, steps := range plan.Waves(p.Steps) {
+		h.left = append(h.left, len(steps))
+		for i := range steps {
+			at := len(h.wave)
+			h.Steps[at] = StepState{Step: at + 1, VM: steps[i].Move.VM.ID}
+			h.wave = append(h.wave, n)
+		}
+	}
+	return h
+}
+
+func readHistory(records [][]byte, p *plan.Plan) (*history, error) {
+	h := newHistory(p)
+	h.Begun = len(records) > 0
 	for i, raw := range records {
 		var r Record
 		if err := fleet.DecodeJSON("record", raw, &r); err != nil {
-			return Progress{}, &JournalError{Record: i + 1, Reason: err.Error()}
+			return nil, &JournalError{Record: i + 1, Reason: err.Error()}
 		}
 		var reason string
 		switch {
@@ -123,13 +151,13 @@ func Status(records [][]byte, p *plan.Plan) (Progress, error) {
 		case i == 0:
 			reason = checkPlanned(r, p)
 		default:
-			reason = out.apply(r)
+			reason = h.apply(r)
 		}
 		if reason != "" {
-			return Progress{}, &JournalError{Record: i + 1, Reason: reason}
+			return nil, &JournalError{Record: i + 1, Reason: reason}
 		}
 	}
-	return out, nil
+	return h, nil
 }
 
 func checkPlanned(r Record, p *plan.Plan) string {
@@ -147,22 +175,33 @@ func checkPlanned(r Record, p *plan.Plan) string {
 }
 
 // apply adds one record; the text says what is wrong with it.
-func (p *Progress) apply(r Record) string {
-	if r.Step < 1 || r.Step > len(p.Steps) {
-		return fmt.Sprintf("step %d, expected 1 to %d", r.Step, len(p.Steps))
+func (h *history) apply(r Record) string {
+	if r.Step < 1 || r.Step > len(h.Steps) {
+		return fmt.Sprintf("step %d, expected 1 to %d", r.Step, len(h.Steps))
 	}
-	s := &p.Steps[r.Step-1]
+	s, wave := &h.Steps[r.Step-1], h.wave[r.Step-1]
 	switch {
 	case r.VM != s.VM:
 		return fmt.Sprintf("step %d moves vm %s, expected %s", r.Step, r.VM, s.VM)
-	case r.Step > 1 && p.Steps[r.Step-2].Phase != Done:
-		return fmt.Sprintf("step %d comes before step %d is done", r.Step, r.Step-1)
+	case wave > h.current:
+		return fmt.Sprintf("step %d comes before step %d of an earlier wave is done", r.Step, h.waiting())
 	case !r.Phase.follows(s.Phase):
 		return fmt.Sprintf("step %d: phase %q cannot follow %q", r.Step, r.Phase, s.Phase)
 	}
 	s.Phase, s.Time, s.Error = r.Phase, r.Time, r.Error
-	if r.Phase == Intent {
+	switch r.Phase {
+	case Intent:
 		s.Power = r.Power
+	case Done: // nothing follows it
+		h.left[wave]--
+		for h.current < len(h.left) && h.left[h.current] == 0 {
+			h.current++
+		}
 	}
 	return ""
+}
+
+// waiting is the number of the first step of the current wave that is not done.
+func (h *history) waiting() int {
+	return 1 + slices.IndexFunc(h.Steps, func(s StepState) bool { return s.Phase != Done })
 }

@@ -49,7 +49,7 @@ func TestRefusesAnotherJournal(t *testing.T) {
 		{"a shortened plan", "was altered", shorter, l.records},
 		{"no first record", `phase is "intent"`, p, l.records[1:]},
 		{"a record twice", "cannot follow", p, slices.Insert(slices.Clone(l.records), 2, l.records[1])},
-		{"a record left out", "before step 1 is done", p, slices.Delete(slices.Clone(l.records), 2, 3)},
+		{"a record left out", "step 2 comes before step 1 of an earlier wave is done", p, slices.Delete(slices.Clone(l.records), 2, 3)},
 		{"a second begin", "step 0", p, append(slices.Clone(l.records), l.records[0])},
 		{"no JSON", "record 1", p, [][]byte{[]byte("{")}},
 		{"an unknown field", "unknown field", p, [][]byte{[]byte(`{"version":1,"colour":"red"}`)}},

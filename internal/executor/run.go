@@ -14,21 +14,22 @@ import (
 	"github.com/berth-project/berth/plan"
 )
 
-// Run applies p, or goes on with it from what the journal says. It stops at the first step that cannot be
-// brought to its end, and after the current step when ctx ends. Errors: *JournalError and *RiskError before
-// anything is done; *StaleError, *StepError, *UnknownError of the step that stopped it; that of Resumed; ctx's error;
-// or the journal's own.
+// Run applies p, or goes on with it from what the journal says. The steps of one wave are under way at once, as many as
+// d.Parallel; a wave begins when the one before is done. When a step cannot be brought to its end, or ctx ends, no other
+// is begun, and those under way are brought to theirs. Errors: *JournalError and *RiskError before anything is done;
+// *StaleError, *StepError, *UnknownError of the step that stopped it, or a *StepsError of several; that of Resumed; ctx's
+// error; or the journal's own.
 func Run(ctx context.Context, d Deps, p *plan.Plan) (Result, error) {
-	r := &run{deps: d, plan: p, limits: d.Limits.withDefaults(), clock: d.Clock}
+	r := &run{deps: d, plan: p, limits: d.Limits.withDefaults(), clock: d.Clock, halt: func() {}}
 	if r.clock == nil {
 		r.clock = wallClock{}
 	}
 	var err error
-	if r.progress, err = Status(d.Records, p); err != nil {
-		return r.result(), err
+	if r.history, err = readHistory(d.Records, p); err != nil {
+		return Result{}, err
 	}
 	r.skipped, r.last = make([]bool, len(p.Steps)), map[fleet.VMID]int{}
-	for i, s := range r.progress.Steps {
+	for i, s := range r.history.Steps {
 		if s.Phase != NotBegun && s.VM != "" {
 			r.last[s.VM] = i
 		}
@@ -36,7 +37,7 @@ func Run(ctx context.Context, d Deps, p *plan.Plan) (Result, error) {
 	if err := r.admit(); err != nil {
 		return r.result(), err
 	}
-	if !r.progress.Begun {
+	if !r.history.Begun {
 		sum, err := digest(p)
 		if err != nil {
 			return r.result(), err
@@ -45,41 +46,80 @@ func Run(ctx context.Context, d Deps, p *plan.Plan) (Result, error) {
 			return r.result(), err
 		}
 	}
-	open := slices.IndexFunc(r.progress.Steps, func(s StepState) bool { return s.Phase.open() })
-	for i := range p.Steps {
-		if ctx.Err() != nil {
-			return r.result(), r.stoppedBefore(ctx, i)
-		}
-		if err := r.step(ctx, i); err != nil {
-			r.report(Event{Kind: StepStopped, Step: i + 1, VM: p.Steps[i].Move.VM.ID, Module: moduleOf(&p.Steps[i]), Err: err})
-			return r.result(), err
-		}
-		if rest := p.Steps[i+1:]; i == open && len(rest) > 0 && d.Resumed != nil {
-			if err := d.Resumed(ctx, rest); err != nil {
-				return r.result(), err
-			}
-		}
-	}
-	return r.result(), nil
+	err = r.all(ctx)
+	return r.result(), err
 }
 
 type run struct {
-	deps     Deps
-	plan     *plan.Plan
-	limits   Limits
-	clock    Clock
-	progress Progress // as the journal has it, kept up to date
+	deps   Deps
+	plan   *plan.Plan
+	limits Limits
+	clock  Clock
 	// last is the index of the last step of each VM that an earlier run began.
-	last    map[fleet.VMID]int
-	skipped []bool // by index: done by an earlier run, and left out by this one
+	last map[fleet.VMID]int
+
+	mu      sync.Mutex // also held while a record is appended
+	history *history   // as the journal has it, kept up to date
+	skipped []bool     // by index: done by an earlier run, and left out by this one
+	halt    func()     // no step of the group under way is begun after it
 
 	reporting sync.Mutex
+}
+
+// all brings what an earlier run left open to its end, looks whether what it did still holds, and runs the rest in waves.
+func (r *run) all(ctx context.Context) error {
+	var open, done, rest []int
+	for i, s := range r.history.Steps {
+		switch {
+		case s.Phase.open():
+			open = append(open, i)
+		case s.Phase == Done:
+			done = append(done, i)
+		default:
+			rest = append(rest, i)
+		}
+	}
+	if err := r.together(ctx, open, true); err != nil {
+		return err
+	}
+	if err := r.together(ctx, done, false); err != nil {
+		return err
+	}
+	if len(open) > 0 && len(rest) > 0 && r.deps.Resumed != nil {
+		if ctx.Err() != nil {
+			return r.stoppedBefore(ctx, rest[0])
+		}
+		steps := make([]plan.Step, len(rest))
+		for n, i := range rest {
+			steps[n] = r.plan.Steps[i]
+		}
+		if err := r.deps.Resumed(ctx, steps); err != nil {
+			return err
+		}
+	}
+	for len(rest) > 0 {
+		n := 1
+		for n < len(rest) && r.history.wave[rest[n]] == r.history.wave[rest[0]] {
+			n++
+		}
+		if err := r.together(ctx, rest[:n], false); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return nil
 }
 
 // admit refuses what can be refused before anything is done.
 func (r *run) admit() error {
 	if n := len(r.plan.Steps); n > MaxSteps {
 		return fmt.Errorf("apply plan %s: %d steps, expected at most %d", r.plan.ID, n, MaxSteps)
+	}
+	if n := r.deps.Parallel; n < 0 || n > MaxParallel {
+		return fmt.Errorf("apply plan %s: %d steps at once, expected 1 to %d", r.plan.ID, n, MaxParallel)
+	}
+	if err := r.admitWaves(); err != nil {
+		return err
 	}
 	for i := range r.plan.Steps {
 		s := &r.plan.Steps[i]
@@ -98,13 +138,37 @@ func (r *run) admit() error {
 		if r.deps.Movers(s.Move.VM.Source) == nil {
 			return fmt.Errorf("apply step %d: vm %s: no driver for source %q", s.N, s.Move.VM.ID, s.Move.VM.Source)
 		}
-		if r.progress.Steps[i].Phase == Done {
+		if r.history.Steps[i].Phase == Done {
 			continue
 		}
 		for _, risk := range s.Risks {
 			if !slices.Contains(r.deps.Accepted, risk) {
 				return &RiskError{Step: s.N, VM: s.Move.VM.ID, Risk: risk}
 			}
+		}
+	}
+	return nil
+}
+
+// admitWaves refuses waves whose steps cannot be under way at once: nothing but the order of waves keeps the steps of one VM
+// apart, or those that use a module from the one that brings it.
+func (r *run) admitWaves() error {
+	last := 0
+	for n, steps := range plan.Waves(r.plan.Steps) {
+		wave, seen := steps[0].Wave, map[fleet.VMID]bool{}
+		if n > 0 && wave < last {
+			return fmt.Errorf("apply plan %s: step %d is in wave %d, after one of wave %d", r.plan.ID, steps[0].N, wave, last)
+		}
+		last = wave
+		for i := range steps {
+			s := &steps[i]
+			switch {
+			case s.Attach != nil && len(steps) > 1:
+				return fmt.Errorf("apply step %d: module %s: shares wave %d with another step", s.N, s.Attach.Module.ID, wave)
+			case s.Attach == nil && seen[s.Move.VM.ID]:
+				return fmt.Errorf("apply step %d: vm %s: moves twice in wave %d", s.N, s.Move.VM.ID, wave)
+			}
+			seen[s.Move.VM.ID] = true
 		}
 	}
 	return nil
@@ -137,22 +201,26 @@ func incomplete(m *fleet.Relocation) string {
 	return ""
 }
 
-// step runs the state machine of the step at index i.
-func (r *run) step(ctx context.Context, i int) error {
+// step runs the state machine of the step at index i. begin ends when no step may be begun any more, at the latest with ctx.
+func (r *run) step(ctx, begin context.Context, i int) error {
 	if r.plan.Steps[i].Attach != nil {
 		return r.attach(ctx, i)
 	}
 	s := &step{run: r, index: i, move: r.plan.Steps[i].Move}
 	s.mover = r.deps.Movers(s.move.VM.Source)
 	var now state = examine{}
-	if r.progress.Steps[i].Phase == Done {
+	if r.now(i).Phase == Done {
 		if r.last[s.move.VM.ID] > i { // moved on since: this place of it does not count any more
 			return s.skip()
 		}
 		now = confirm{}
 	}
 	for now != nil {
-		next, err := now.next(ctx, s)
+		until := begin
+		if r.now(i).Phase.open() { // it is under way, whatever becomes of others
+			until = ctx
+		}
+		next, err := now.next(until, s)
 		if err != nil {
 			return err
 		}
@@ -161,12 +229,45 @@ func (r *run) step(ctx context.Context, i int) error {
 	return nil
 }
 
+// errNotBegun is the end of a step to whose VM nothing was done, since the run was to stop.
+var errNotBegun = errors.New("not begun")
+
 func (r *run) stoppedBefore(ctx context.Context, i int) error {
 	return fmt.Errorf("apply plan %s: stopped before step %d: %w", r.plan.ID, i+1, ctx.Err())
 }
 
-// append journals rec and applies it to the progress.
+// now is what the journal says of the step at index i.
+func (r *run) now(i int) StepState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.history.Steps[i]
+}
+
+func (r *run) leaveOut(i int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.skipped[i] = true
+}
+
+// intend is append for a step that is about to begin, unless begin has ended: then it is errNotBegun.
+func (r *run) intend(begin context.Context, rec Record) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if begin.Err() != nil {
+		return errNotBegun
+	}
+	return r.write(rec)
+}
+
+// append journals rec and applies it to the history.
 func (r *run) append(rec Record) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.write(rec)
+}
+
+// write is append under the lock. With the record of a failure, or a journal that fails, no step is begun any more.
+func (r *run) write(rec Record) error {
 	rec.Version, rec.PlanID, rec.Time = recordVersion, r.plan.ID, r.clock.Now().UTC()
 	if len(rec.Error) > maxErrorText {
 		rec.Error = strings.ToValidUTF8(rec.Error[:maxErrorText], "")
@@ -175,14 +276,18 @@ func (r *run) append(rec Record) error {
 	if err != nil {
 		return fmt.Errorf("encode record of step %d: %w", rec.Step, err)
 	}
+	if rec.Phase == Failed || rec.Phase == Unknown {
+		r.halt()
+	}
 	if err := r.deps.Journal.Append(b); err != nil {
+		r.halt()
 		return fmt.Errorf("journal %s of step %d: %w", rec.Phase, rec.Step, err)
 	}
 	if rec.Phase == Planned {
-		r.progress.Begun = true
+		r.history.Begun = true
 		return nil
 	}
-	if reason := r.progress.apply(rec); reason != "" {
+	if reason := r.history.apply(rec); reason != "" {
 		return errors.New("journal: " + reason)
 	}
 	return nil
@@ -200,7 +305,7 @@ func (r *run) report(e Event) {
 
 func (r *run) result() Result {
 	var out Result
-	for i, s := range r.progress.Steps {
+	for i, s := range r.history.Steps {
 		switch {
 		case s.Phase != Done:
 			out.Remaining = append(out.Remaining, s.Step)

@@ -28,8 +28,8 @@ func TestRetriesPassingFaults(t *testing.T) {
 			if _, _, err := run(d, p); err != nil {
 				t.Errorf("%s fails %d times: %v", op, times, err)
 			}
-			if clock.now.Sub(time.Time{}) < time.Duration(times)*2*time.Second {
-				t.Errorf("%s fails %d times: waited %v, expected at least 2 s each", op, times, clock.now.Sub(time.Time{}))
+			if clock.Now().Sub(time.Time{}) < time.Duration(times)*2*time.Second {
+				t.Errorf("%s fails %d times: waited %v, expected at least 2 s each", op, times, clock.Now().Sub(time.Time{}))
 			}
 			f.ClearFaults()
 			checkFleet(t, f, p)

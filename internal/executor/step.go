@@ -20,7 +20,7 @@ type state interface {
 	next(ctx context.Context, s *step) (state, error)
 }
 
-// step is what the states of one step share.
+// step is what the states of one step share. One goroutine works on it.
 type step struct {
 	*run
 	index   int
@@ -52,7 +52,7 @@ func (confirm) next(ctx context.Context, s *step) (state, error) {
 
 // skip leaves out a step that was done in an earlier run.
 func (s *step) skip() error {
-	s.skipped[s.index] = true
+	s.leaveOut(s.index)
 	s.tell(Event{Kind: StepSkipped})
 	return nil
 }
@@ -61,7 +61,7 @@ func (s *step) skip() error {
 type examine struct{}
 
 func (examine) next(ctx context.Context, s *step) (state, error) {
-	if was := s.progress.Steps[s.index]; was.Phase.open() {
+	if was := s.now(s.index); was.Phase.open() {
 		s.power = was.Power
 		return s.resume(ctx)
 	}
@@ -121,10 +121,10 @@ func (precheck) next(ctx context.Context, s *step) (state, error) {
 // intend writes down that the world is about to change. Once it is on disk, the step is brought to an end.
 type intend struct{}
 
-func (intend) next(_ context.Context, s *step) (state, error) {
+func (intend) next(ctx context.Context, s *step) (state, error) {
 	rec := s.record(Intent, nil)
 	rec.Power = s.power
-	if err := s.append(rec); err != nil {
+	if err := s.intend(ctx, rec); err != nil {
 		return nil, err
 	}
 	s.tell(Event{Kind: StepStarted})
@@ -218,7 +218,7 @@ func (s *step) again(ctx context.Context, cause error) (state, error) {
 
 // failed journals that the step failed and the VM is where it was.
 func (s *step) failed(ctx context.Context, cause error) error {
-	if ctx.Err() != nil && !s.progress.Steps[s.index].Phase.open() {
+	if ctx.Err() != nil && !s.now(s.index).Phase.open() {
 		return s.cancelled(ctx)
 	}
 	if cause == nil {
@@ -244,8 +244,8 @@ func (s *step) stale(want fleet.Placement, power fleet.PowerState, seen string) 
 
 // cancelled says where the end of ctx found the step: while nothing was done to its VM, the run ends before it.
 func (s *step) cancelled(ctx context.Context) error {
-	if !s.progress.Steps[s.index].Phase.open() {
-		return s.stoppedBefore(ctx, s.index)
+	if !s.now(s.index).Phase.open() {
+		return errNotBegun
 	}
 	return fmt.Errorf("apply step %d: %s: stopped: %w", s.index+1, who(s.move.VM.ID, s.module), ctx.Err())
 }

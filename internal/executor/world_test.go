@@ -2,9 +2,9 @@ package executor_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -76,35 +76,63 @@ func moves() []move {
 	}
 }
 
+// waves has two waves: of four VMs, and of two that moved in the first.
+func waves() [][]move {
+	return [][]move{
+		moves()[:4],
+		{
+			{"vm-db", "host-c", fleet.Live, []fleet.PoolID{"san", "host-c/ssd"}},
+			{"vm-web", "host-b", fleet.Offline, []fleet.PoolID{"host-b/ssd"}},
+		},
+	}
+}
+
+// makePlan makes a plan with a wave for each move.
 func makePlan(s *fleet.Snapshot, list ...move) *plan.Plan {
+	all := make([][]move, len(list))
+	for i := range list {
+		all[i] = list[i : i+1]
+	}
+	return makeWaves(s, all...)
+}
+
+func makeWaves(s *fleet.Snapshot, all ...[]move) *plan.Plan {
 	p := &plan.Plan{Version: plan.Version, ID: "p-0123456789abcdef", SnapshotID: s.Digest()}
 	at := map[fleet.VMID]*fleet.VM{}
-	for i, m := range list {
-		v := at[m.vm]
-		if v == nil {
-			v = s.VM(m.vm)
-		}
-		from := v.Place()
-		to := fleet.Placement{Host: m.host}
-		r := fleet.Relocation{VM: *v, From: from, Mode: m.mode, FromHost: *s.Host(from.Host), ToHost: *s.Host(m.host)}
-		seen := map[fleet.PoolID]bool{}
-		for j, d := range v.Disks {
-			to.Disks = append(to.Disks, fleet.DiskPlace{Disk: d.ID, Pool: m.pools[j]})
-			for _, id := range []fleet.PoolID{from.Disks[j].Pool, m.pools[j]} {
-				if !seen[id] {
-					seen[id] = true
-					r.Pools = append(r.Pools, *s.Pool(id))
-				}
+	for wave, list := range all {
+		for _, m := range list {
+			v := at[m.vm]
+			if v == nil {
+				v = s.VM(m.vm)
 			}
+			r := relocation(s, v, m)
+			at[m.vm] = movedTo(v, r.To)
+			step := plan.Step{N: len(p.Steps) + 1, Wave: wave + 1, Move: r}
+			if m.mode == fleet.Offline && v.Power == fleet.Running {
+				step.Risks = []plan.Risk{plan.RiskDowntime}
+			}
+			p.Steps = append(p.Steps, step)
 		}
-		r.To, at[m.vm] = to, movedTo(v, to)
-		step := plan.Step{N: i + 1, Move: r}
-		if m.mode == fleet.Offline && v.Power == fleet.Running {
-			step.Risks = []plan.Risk{plan.RiskDowntime}
-		}
-		p.Steps = append(p.Steps, step)
 	}
 	return p
+}
+
+func relocation(s *fleet.Snapshot, v *fleet.VM, m move) fleet.Relocation {
+	from := v.Place()
+	r := fleet.Relocation{
+		VM: *v, From: from, To: fleet.Placement{Host: m.host}, Mode: m.mode, FromHost: *s.Host(from.Host), ToHost: *s.Host(m.host),
+	}
+	seen := map[fleet.PoolID]bool{}
+	for j, d := range v.Disks {
+		r.To.Disks = append(r.To.Disks, fleet.DiskPlace{Disk: d.ID, Pool: m.pools[j]})
+		for _, id := range []fleet.PoolID{from.Disks[j].Pool, m.pools[j]} {
+			if !seen[id] {
+				seen[id] = true
+				r.Pools = append(r.Pools, *s.Pool(id))
+			}
+		}
+	}
+	return r
 }
 
 // movedTo is v as a step to the place leaves it in the words of a plan, which does not know the new paths.
@@ -119,9 +147,6 @@ func movedTo(v *fleet.VM, to fleet.Placement) *fleet.VM {
 	return &out
 }
 
-// errDead is what a dead process cannot do.
-var errDead = errors.New("the process is dead")
-
 // log is a journal in memory that can die at its k-th Append, before or after the record is on disk.
 type log struct {
 	records [][]byte
@@ -133,21 +158,30 @@ type log struct {
 func (l *log) Append(b []byte) error {
 	l.appends++
 	if l.appends == l.dieAt && !l.kept {
-		panic(errDead)
+		return errDead
 	}
 	l.records = append(l.records, slices.Clone(b))
 	if l.appends == l.dieAt {
-		panic(errDead)
+		return errDead
 	}
 	return nil
 }
 
 // ticker is a clock that sleeps in no time.
-type ticker struct{ now time.Time }
+type ticker struct {
+	mu  sync.Mutex
+	now time.Time
+}
 
-func (c *ticker) Now() time.Time { return c.now }
+func (c *ticker) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
 
 func (c *ticker) Sleep(ctx context.Context, d time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
 	return ctx.Err()
 }
@@ -157,26 +191,6 @@ func deps(f *sim.Fleet, l *log) executor.Deps {
 		Movers: func(fleet.SourceID) executor.Mover { return f }, Journal: l, Records: l.records,
 		Accepted: []plan.Risk{plan.RiskDowntime}, Clock: &ticker{now: time.Unix(0, 0)},
 	}
-}
-
-// run runs p and says whether it died.
-func run(d executor.Deps, p *plan.Plan) (res executor.Result, died bool, err error) {
-	defer func() {
-		switch r := recover(); r := r.(type) {
-		case nil:
-		case sim.Crashed:
-			died = true
-		case error:
-			if !errors.Is(r, errDead) {
-				panic(r)
-			}
-			died = true
-		default:
-			panic(r)
-		}
-	}()
-	res, err = executor.Run(context.Background(), d, p)
-	return res, false, err
 }
 
 // checkFleet holds the world against the end of the plan: every VM at its last target, powered as at first,
