@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -22,6 +23,7 @@ type applier struct {
 	world    *world
 	trust    *label.TrustFile
 	accepted []plan.Risk
+	parallel int    // moves of one wave at once; 0: executor.DefaultParallel
 	path     string // of the journal
 	again    string // the command that goes on after a stop
 
@@ -61,7 +63,7 @@ func (ap *applier) checkWorld(ctx context.Context, progress executor.Progress) e
 		}
 	}
 	if open {
-		ap.app.detail("a step was under way: it is brought to its end, and the rest is checked then")
+		ap.app.detail("moves were under way: they are brought to their end, and the rest is checked then")
 		return nil
 	}
 	return ap.checkRest(now, rest)
@@ -120,13 +122,14 @@ func (ap *applier) closeJournal() {
 // execute runs the steps that are not done yet.
 func (ap *applier) execute(ctx context.Context) (executor.Result, error) {
 	stop := context.AfterFunc(ctx, func() {
-		ap.app.note("stopping after the move that is under way; once more to stop at once")
+		ap.app.note("stopping after the moves that are under way; once more to stop at once")
 	})
 	defer stop()
 	show := ap.app.newProgress(&ap.plan.Plan)
 	defer show.finish()
 	return executor.Run(ctx, executor.Deps{
 		Movers: ap.world.mover, Journal: ap.journal, Records: ap.records, Accepted: ap.accepted, Report: show.event,
+		Parallel: ap.width(),
 		Resumed: func(ctx context.Context, rest []plan.Step) error {
 			now, err := ap.world.observe(ctx, ap.app, ap.trust)
 			if err != nil {
@@ -137,9 +140,13 @@ func (ap *applier) execute(ctx context.Context) (executor.Result, error) {
 	}, &ap.plan.Plan)
 }
 
+// width is how many moves of one wave are under way at most.
+func (ap *applier) width() int { return cmp.Or(ap.parallel, executor.DefaultParallel) }
+
 // appliedView is the JSON of berth plan apply.
 type appliedView struct {
 	Plan      string      `json:"plan"`
+	Parallel  int         `json:"parallel"`  // moves of one wave under way at most
 	Done      []int       `json:"done"`      // steps made by this run
 	Skipped   []int       `json:"skipped"`   // steps that were done before it
 	Remaining []int       `json:"remaining"` // steps not done
@@ -161,7 +168,7 @@ type vmOutcome struct {
 // look observes the fleet anew and says where each VM of the plan is.
 func (ap *applier) look(ctx context.Context, r executor.Result) (*appliedView, error) {
 	v := &appliedView{
-		Plan: ap.plan.Plan.ID, Done: append([]int{}, r.Done...), Skipped: append([]int{}, r.Skipped...),
+		Plan: ap.plan.Plan.ID, Parallel: ap.width(), Done: append([]int{}, r.Done...), Skipped: append([]int{}, r.Skipped...),
 		Remaining: append([]int{}, r.Remaining...), VMs: []vmOutcome{},
 	}
 	if len(ap.plan.Plan.Steps) == 0 {

@@ -106,7 +106,7 @@ func (d *demoRun) run(ctx context.Context) error {
 	a.section("2. The plan")
 	d.text(func() { a.printPlan(file) })
 
-	a.section("3. The moves, one after another, each journalled before it is made")
+	a.section("3. The moves, those of one wave at once, each journalled before it is made")
 	_ = a.out.Flush() // before the bars; a write error is kept for the end
 	ap := &applier{
 		app: a, world: d.world, trust: d.trust, path: d.journal, again: "berth demo",

@@ -19,18 +19,23 @@ import (
 func (a *app) planApply() *cobra.Command {
 	var configFlag, trustFlag, state string
 	var risks []string
+	parallel := executor.DefaultParallel
 	cmd := &cobra.Command{
 		Use:   "apply PLAN",
 		Short: "Make the moves of a plan, or go on with a plan that was begun",
-		Long: `Apply makes the moves of a plan one after another. It refuses a plan that the fleet has moved away from, and one
-with a risk that was not accepted by name. What it does is journalled first: after a crash, or after Ctrl-C, which stops
-it after the move that is under way, the same command goes on. At the end it prints where each VM is as the hypervisor says.`,
+		Long: `Apply makes the moves of a plan, those of one wave at once, wave after wave. It refuses a plan that the fleet has
+moved away from, and one with a risk that was not accepted by name. What it does is journalled first: after a crash, or after
+Ctrl-C, which stops it after the moves that are under way, the same command goes on. When a move fails, those under way are
+brought to their end, and no other is begun. At the end it prints where each VM is as the hypervisor says.`,
 		Example: "  berth plan apply plan.json --accept-risk=downtime",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			accepted, err := parseRisks(risks)
 			if err != nil {
 				return err
+			}
+			if parallel < 1 || parallel > executor.MaxParallel {
+				return usagef("--parallel: %d, expected 1 to %d", parallel, executor.MaxParallel)
 			}
 			p, err := a.loadPlan(args[0])
 			if err != nil {
@@ -44,7 +49,7 @@ it after the move that is under way, the same command goes on. At the end it pri
 			if err != nil {
 				return err
 			}
-			ap := &applier{app: a, plan: p, trust: trust, accepted: accepted, again: "berth " + a.commandLine}
+			ap := &applier{app: a, plan: p, trust: trust, accepted: accepted, parallel: parallel, again: "berth " + a.commandLine}
 			if ap.path, err = a.journalPath(state, p.Plan.ID); err != nil {
 				return err
 			}
@@ -53,6 +58,7 @@ it after the move that is under way, the same command goes on. At the end it pri
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&risks, "accept-risk", nil, "accept a `RISK` that the plan names: downtime, displaced")
+	f.IntVar(&parallel, "parallel", parallel, "make at most `N` moves of one wave at once, 1 to 64; 1: one after another")
 	f.StringVar(&configFlag, "config", "", "the sources are in `FILE` (default: berth.yaml, see docs/cli.md)")
 	f.StringVar(&trustFlag, "trust", "", "trust the keys in `FILE` (default: $BERTH_TRUST, the configuration's, trust.yaml)")
 	f.StringVar(&state, "state", "", "keep the journal in the folder `DIR` (default: $XDG_STATE_HOME/berth, /var/lib/berth for root)")

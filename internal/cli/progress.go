@@ -19,7 +19,7 @@ type progress interface {
 }
 
 func (a *app) newProgress(p *plan.Plan) progress {
-	l := &lines{app: a, plan: p}
+	l := newLines(a, p)
 	if !a.errTTY || a.env.Getenv("TERM") == "dumb" {
 		return l
 	}
@@ -30,7 +30,7 @@ func (a *app) newProgress(p *plan.Plan) progress {
 const maxTitle = 72
 
 func newBars(l *lines, opts ...mpb.ContainerOption) *bars {
-	b := &bars{lines: l, box: mpb.New(append(opts, mpb.WithWidth(30), mpb.PopCompletedMode())...)}
+	b := &bars{lines: l, open: map[int]*stepBar{}, box: mpb.New(append(opts, mpb.WithWidth(30), mpb.PopCompletedMode())...)}
 	for i := range l.plan.Steps {
 		s := &l.plan.Steps[i]
 		b.width = max(b.width, lipgloss.Width(l.title(executor.Event{Step: s.N, Steps: len(l.plan.Steps), VM: s.Move.VM.ID})))
@@ -39,26 +39,43 @@ func newBars(l *lines, opts ...mpb.ContainerOption) *bars {
 	return b
 }
 
-// lines writes one line for each thing that happens.
+// lines writes one line for each thing that happens. Like every progress it is told of one event at a time.
 type lines struct {
 	app  *app
 	plan *plan.Plan
-	last time.Time // of the last line of progress
+	// under has the steps under way, with the time of the last line of progress of each.
+	under map[int]time.Time
 }
 
-// progressEvery is how often a line of progress is written.
+func newLines(a *app, p *plan.Plan) *lines {
+	return &lines{app: a, plan: p, under: map[int]time.Time{}}
+}
+
+// progressEvery is how often a line of progress is written of each step.
 const progressEvery = 10 * time.Second
 
 func (l *lines) event(e executor.Event) {
 	if e.Kind == executor.StepProgress {
 		now := l.app.env.Now()
-		if e.Total <= 0 || now.Sub(l.last) < progressEvery {
+		if e.Total <= 0 || now.Sub(l.under[e.Step]) < progressEvery {
 			return
 		}
-		l.last = now
+		l.under[e.Step] = now
 	}
+	l.track(e)
 	if s := l.describe(e); s != "" {
 		l.app.note("%s: %s", l.title(e), s)
+	}
+}
+
+// track keeps which steps are under way.
+func (l *lines) track(e executor.Event) {
+	switch e.Kind {
+	case executor.StepStarted, executor.StepResumed:
+		l.under[e.Step] = time.Time{}
+	case executor.StepFinished, executor.StepSkipped, executor.StepStopped:
+		delete(l.under, e.Step)
+	case executor.StepProgress, executor.StepWaiting, executor.StepRetried:
 	}
 }
 
@@ -113,7 +130,12 @@ func (l *lines) describe(e executor.Event) string {
 		return "done"
 	case executor.StepSkipped:
 		return "is there already"
-	default: // what stopped the run is the command's error
+	case executor.StepStopped:
+		if len(l.under) > 0 { // the command's error, which says it too, comes when these have ended
+			return fmt.Sprintf("stopped: %v; no other move is begun, %s under way", e.Err, count(len(l.under), "move"))
+		}
+		return ""
+	default:
 		return ""
 	}
 }
@@ -121,53 +143,72 @@ func (l *lines) describe(e executor.Event) string {
 // bars shows a bar for each step that has begun.
 type bars struct {
 	*lines
-	box *mpb.Progress
-	bar *mpb.Bar // of the step under way; nil: none
-	// total of bar. A bar that was made with a total would end by itself and no longer obey SetTotal.
+	box   *mpb.Progress
+	open  map[int]*stepBar // of the steps under way
+	width int              // of the column of titles
+}
+
+// stepBar is the bar of one step.
+type stepBar struct {
+	*mpb.Bar
+	// total of the bar. One that was made with a total would end by itself and no longer obey SetTotal.
 	total int64
-	width int // of the column of titles
 }
 
 func (b *bars) event(e executor.Event) {
+	b.track(e)
+	bar := b.open[e.Step]
 	switch e.Kind {
 	case executor.StepStarted, executor.StepResumed:
 		b.start(e)
 	case executor.StepProgress:
-		if b.bar != nil && e.Total > 0 {
-			b.total = int64(e.Total)
-			b.bar.SetTotal(b.total, false)
-			b.bar.SetCurrent(min(int64(e.Done), b.total))
+		if bar != nil && e.Total > 0 {
+			bar.total = int64(e.Total)
+			bar.SetTotal(bar.total, false)
+			bar.SetCurrent(min(int64(e.Done), bar.total))
 		}
 	case executor.StepFinished, executor.StepSkipped:
-		if b.bar == nil {
-			b.start(e)
+		if bar == nil {
+			bar = b.start(e)
 		}
-		b.bar.SetTotal(b.total, true)
-		b.bar = nil
+		bar.SetTotal(bar.total, true)
+		delete(b.open, e.Step)
 	case executor.StepStopped:
-		b.drop()
-	default:
-		_, _ = fmt.Fprintln(b.box, clean(b.title(e)+": "+b.describe(e)))
+		b.drop(e.Step)
+		b.line(e)
+	case executor.StepWaiting, executor.StepRetried:
+		b.line(e)
 	}
 }
 
-func (b *bars) start(e executor.Event) {
-	b.drop()
-	b.total = max(1, int64(b.plan.Steps[e.Step-1].Bytes))
-	b.bar = b.box.AddBar(0,
-		mpb.PrependDecorators(decor.Name(cleanLine(b.title(e)), decor.WC{W: b.width, C: decor.DindentRight})),
-		mpb.AppendDecorators(decor.OnComplete(decor.Percentage(decor.WC{W: 5}), " done")))
-	b.bar.SetTotal(b.total, false)
+// line writes a line above the bars.
+func (b *bars) line(e executor.Event) {
+	if s := b.describe(e); s != "" {
+		_, _ = fmt.Fprintln(b.box, clean(b.title(e)+": "+s))
+	}
 }
 
-func (b *bars) drop() {
-	if b.bar != nil {
-		b.bar.Abort(false)
-		b.bar = nil
+func (b *bars) start(e executor.Event) *stepBar {
+	b.drop(e.Step)
+	bar := &stepBar{total: max(1, int64(b.plan.Steps[e.Step-1].Bytes))}
+	bar.Bar = b.box.AddBar(0,
+		mpb.PrependDecorators(decor.Name(cleanLine(b.title(e)), decor.WC{W: b.width, C: decor.DindentRight})),
+		mpb.AppendDecorators(decor.OnComplete(decor.Percentage(decor.WC{W: 5}), " done")))
+	bar.SetTotal(bar.total, false)
+	b.open[e.Step] = bar
+	return bar
+}
+
+func (b *bars) drop(step int) {
+	if bar := b.open[step]; bar != nil {
+		bar.Abort(false)
+		delete(b.open, step)
 	}
 }
 
 func (b *bars) finish() {
-	b.drop()
+	for step := range b.open {
+		b.drop(step)
+	}
 	b.box.Wait()
 }

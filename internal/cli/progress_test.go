@@ -47,7 +47,7 @@ func TestBarsEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a := newApp(Env{In: bytes.NewReader(nil), Out: io.Discard, Err: io.Discard, Getenv: func(string) string { return "" }, Now: time.Now})
-			b := newBars(&lines{app: a, plan: somePlan(3)}, mpb.WithOutput(io.Discard), mpb.WithAutoRefresh())
+			b := newBars(newLines(a, somePlan(3)), mpb.WithOutput(io.Discard), mpb.WithAutoRefresh())
 			ended := make(chan struct{})
 			go func() {
 				defer close(ended)

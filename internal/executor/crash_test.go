@@ -74,6 +74,7 @@ func eachMode(t *testing.T, test func(t *testing.T, m mode)) {
 // plan again on the same world and journal.
 func TestCrashAtEveryOperation(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
+		t.Helper()
 		s := snapshot()
 		p := makeWaves(s, m.waves...)
 		n := m.countOperations(t, s, p)
@@ -97,6 +98,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 // TestCrashAtEveryAppend kills the run at each journal record, on disk and not.
 func TestCrashAtEveryAppend(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
+		t.Helper()
 		s := snapshot()
 		p := makeWaves(s, m.waves...)
 		l := &log{}
@@ -118,6 +120,7 @@ func TestCrashAtEveryAppend(t *testing.T) {
 // TestCrashTwice kills the run, and the run after it, at every pair of operations.
 func TestCrashTwice(t *testing.T) {
 	eachMode(t, func(t *testing.T, m mode) {
+		t.Helper()
 		m.waves = m.waves[:1]
 		if len(m.waves[0]) > 2 {
 			m.waves = [][]move{m.waves[0][:2]}

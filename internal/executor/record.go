@@ -189,10 +189,10 @@ func (h *history) apply(r Record) string {
 		return fmt.Sprintf("step %d: phase %q cannot follow %q", r.Step, r.Phase, s.Phase)
 	}
 	s.Phase, s.Time, s.Error = r.Phase, r.Time, r.Error
-	switch r.Phase {
-	case Intent:
+	if r.Phase == Intent {
 		s.Power = r.Power
-	case Done: // nothing follows it
+	}
+	if r.Phase == Done { // nothing follows it
 		h.left[wave]--
 		for h.current < len(h.left) && h.left[h.current] == 0 {
 			h.current++

@@ -105,16 +105,18 @@ func TestRefusesIncompletePlan(t *testing.T) {
 
 func FuzzStatus(f *testing.F) {
 	s := snapshot()
-	p := makePlan(s, moves()[:2]...)
+	p := makeWaves(s, waves()...)
 	l := &log{}
 	if _, _, err := run(deps(sim.New(s), l), p); err != nil {
 		f.Fatal(err)
 	}
 	for i := range l.records {
 		f.Add(i, l.records[i])
+		f.Add((i+1)%len(l.records), l.records[i])
 	}
 	f.Add(1, []byte(`{"version":1,"phase":"failed","planId":"p-0123456789abcdef","step":1,"vm":"vm-db"}`))
 	f.Add(2, []byte(`{"version":1,"phase":"unknown","planId":"p-0123456789abcdef","step":1,"vm":"vm-db","error":"x"}`))
+	f.Add(3, []byte(`{"version":1,"phase":"intent","planId":"p-0123456789abcdef","step":5,"vm":"vm-db"}`))
 	f.Fuzz(func(t *testing.T, at int, record []byte) {
 		records := slices.Clone(l.records)
 		if at < 0 || at >= len(records) {
@@ -125,12 +127,15 @@ func FuzzStatus(f *testing.F) {
 		if err != nil {
 			return
 		}
-		done := true
-		for _, st := range got.Steps { // steps are done from the first on, without a hole
-			if st.Phase != executor.NotBegun && !done {
-				t.Fatalf("step %d is %q after one that is not done: %+v", st.Step, st.Phase, got)
+		undone := 0 // the first wave with a step that is not done
+		for i, st := range got.Steps {
+			wave := p.Steps[i].Wave
+			if st.Phase != executor.NotBegun && undone > 0 && wave > undone {
+				t.Fatalf("step %d of wave %d is %q, and wave %d is not done: %+v", st.Step, wave, st.Phase, undone, got)
 			}
-			done = st.Phase == executor.Done
+			if st.Phase != executor.Done && undone == 0 {
+				undone = wave
+			}
 		}
 	})
 }

@@ -262,34 +262,36 @@ func TestCancelWhileAsked(t *testing.T) {
 
 // TestCancelAnywhere ends the context at each report of each step; what comes of it is a clean stop.
 func TestCancelAnywhere(t *testing.T) {
-	t.Parallel()
-	s := snapshot()
-	p := makePlan(s, moves()...)
-	for k := 1; ; k++ {
-		f, l := sim.New(s), &log{}
-		f.Inject(sim.Fault{Op: sim.OpPrecheck, Kind: fleet.Retry})
-		f.Inject(sim.Fault{Op: sim.OpCopy, Kind: fleet.Retry})
-		ctx, cancel := context.WithCancel(context.Background())
-		d, n := deps(f, l), 0
-		d.Report = func(executor.Event) {
-			if n++; n == k {
-				cancel()
+	eachMode(t, func(t *testing.T, m mode) {
+		t.Helper()
+		s := snapshot()
+		p := makeWaves(s, m.waves...)
+		for k := 1; ; k++ {
+			f, l := sim.New(s), &log{}
+			f.Inject(sim.Fault{Op: sim.OpPrecheck, Kind: fleet.Retry})
+			f.Inject(sim.Fault{Op: sim.OpCopy, Kind: fleet.Retry})
+			ctx, cancel := context.WithCancel(context.Background())
+			d, n := m.deps(f, l), 0
+			d.Report = func(executor.Event) {
+				if n++; n == k {
+					cancel()
+				}
 			}
+			_, err := executor.Run(ctx, d, p)
+			cancel()
+			if err == nil && n < k {
+				return
+			}
+			if err != nil && !errors.Is(err, context.Canceled) {
+				t.Fatalf("cancelled at report %d: %v", k, err)
+			}
+			f.ClearFaults()
+			if _, _, err := run(m.deps(f, &log{records: l.records}), p); err != nil {
+				t.Fatalf("resumed after report %d: %v", k, err)
+			}
+			checkFleet(t, f, p)
 		}
-		_, err := executor.Run(ctx, d, p)
-		cancel()
-		if err == nil && n < k {
-			return
-		}
-		if err != nil && !errors.Is(err, context.Canceled) {
-			t.Fatalf("cancelled at report %d: %v", k, err)
-		}
-		f.ClearFaults()
-		if _, _, err := run(deps(f, l), p); err != nil {
-			t.Fatalf("resumed after report %d: %v", k, err)
-		}
-		checkFleet(t, f, p)
-	}
+	})
 }
 
 func TestEvents(t *testing.T) {
