@@ -249,7 +249,9 @@ func TestApplyGoesOn(t *testing.T) {
 	f := sim.New(tr.snapshot)
 	second := tr.plan.Plan.Steps[1].Move.VM.ID
 	f.Inject(sim.Fault{Op: sim.OpBegin, VM: second, Kind: fleet.Permanent})
-	err := tr.applier(worldOf(f)).apply(t.Context())
+	ap := tr.applier(worldOf(f))
+	ap.parallel = 1
+	err := ap.apply(t.Context())
 	if codeOf(err) != codePartly || !strings.Contains(err.Error(), string(second)) || hintOf(err) != "to go on: berth plan apply p" {
 		t.Fatalf("code %d, %v, hint %q", codeOf(err), err, hintOf(err))
 	}
@@ -263,6 +265,28 @@ func TestApplyGoesOn(t *testing.T) {
 	}
 }
 
+// TestApplyAtOnce: several moves fail at once. One line says so, and the next run does what is left.
+func TestApplyAtOnce(t *testing.T) {
+	t.Parallel()
+	tr := newTrial(t)
+	f := sim.New(tr.snapshot)
+	f.Inject(sim.Fault{Op: sim.OpBegin, Kind: fleet.Permanent, Times: 3})
+	err := tr.applier(worldOf(f)).apply(t.Context())
+	if code := codeOf(err); code != codeFailed && code != codePartly || strings.Contains(err.Error(), "\n") {
+		t.Fatalf("code %d, %v", code, err)
+	}
+	f.ClearFaults()
+	tr.out.Reset()
+	tr.app.json = true
+	if err := tr.applier(worldOf(f)).apply(t.Context()); err != nil {
+		t.Fatalf("%v\n%s", err, tr.diag.String())
+	}
+	_ = tr.app.out.Flush()
+	if out := tr.out.String(); !strings.Contains(out, `"parallel": 4,`) || !strings.Contains(out, `"remaining": []`) {
+		t.Errorf("output:\n%s", out)
+	}
+}
+
 // TestApplyChecksTheRest: a run died in its first step, and what a later one needs is gone since. The first is
 // brought to its end, and no other is begun.
 func TestApplyChecksTheRest(t *testing.T) {
@@ -270,6 +294,7 @@ func TestApplyChecksTheRest(t *testing.T) {
 	tr := newTrial(t)
 	f := sim.New(tr.snapshot)
 	ap := tr.applier(worldOf(f))
+	ap.parallel = 1 // and so the simulated crash comes to this goroutine
 	func() {
 		defer func() {
 			if r := recover(); r == nil {

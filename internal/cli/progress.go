@@ -132,7 +132,7 @@ func (l *lines) describe(e executor.Event) string {
 		return "is there already"
 	case executor.StepStopped:
 		if len(l.under) > 0 { // the command's error, which says it too, comes when these have ended
-			return fmt.Sprintf("stopped: %v; no other move is begun, %s under way", e.Err, count(len(l.under), "move"))
+			return fmt.Sprintf("stopped: %v; %s under way, no other is begun", e.Err, count(len(l.under), "move"))
 		}
 		return ""
 	default:
