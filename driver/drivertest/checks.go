@@ -235,6 +235,19 @@ func (s *suite) wantMoved(t *testing.T, r fleet.Relocation, power fleet.PowerSta
 func (s *suite) back(t *testing.T, r fleet.Relocation, power fleet.PowerState, on bool) {
 	t.Helper()
 	s.snap = s.observe(t)
+	b := s.reverse(r)
+	if err := s.Mover.Precheck(s.context(t), b); err != nil {
+		t.Fatalf("Precheck of the way back: %v", err)
+	}
+	if err := s.Mover.Relocate(s.context(t), b, on, nil); err != nil {
+		t.Fatalf("Relocate back: %v", err)
+	}
+	s.wantAt(t, b, b.To, power)
+	s.wantMoved(t, b, power)
+}
+
+// reverse is the way back of r, which was made.
+func (s *suite) reverse(r fleet.Relocation) fleet.Relocation {
 	b := r
 	b.VM = *s.snap.VM(r.VM.ID)
 	b.From, b.To, b.FromHost, b.ToHost = r.To, r.From, r.ToHost, r.FromHost
@@ -244,14 +257,7 @@ func (s *suite) back(t *testing.T, r fleet.Relocation, power fleet.PowerState, o
 			b.VM.Disks[i].Path, b.VM.Disks[i].Chain = "", nil
 		}
 	}
-	if err := s.Mover.Precheck(s.context(t), b); err != nil {
-		t.Fatalf("Precheck of the way back: %v", err)
-	}
-	if err := s.Mover.Relocate(s.context(t), b, on, nil); err != nil {
-		t.Fatalf("Relocate back: %v", err)
-	}
-	s.wantAt(t, b, b.To, power)
-	s.wantMoved(t, b, power)
+	return b
 }
 
 // checkPowerOn: a VM that is stopped (by an earlier run that died) must run at the end when it is asked to.

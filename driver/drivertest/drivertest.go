@@ -35,6 +35,9 @@ type Harness struct {
 	New func(t *testing.T) *World
 	// Moves are the moves that work in a fresh world; each is made in a world of its own. At least one.
 	Moves []Move
+	// Together are moves of different VMs that work in a fresh world all at once, as the steps of a wave, and all back at once:
+	// two or three between the same hosts, in both directions. Without any the check is skipped.
+	Together []Move
 	// Timeout bounds one call of the driver; 0: two minutes. It only keeps a driver that hangs from hanging
 	// the tests: nothing is measured.
 	Timeout time.Duration
@@ -95,6 +98,7 @@ func Run(t *testing.T, h Harness) {
 		{"PrecheckFull", checkPrecheckFull},
 		{"Gone", checkGone},
 		{"CancelledBefore", checkCancelledBefore},
+		{"Together", checkTogether},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, newSuite(t, h)) })
 	}

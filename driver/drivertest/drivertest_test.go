@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +25,8 @@ type broken struct {
 	fault string
 	moved bool
 	seen  int
+	mu    sync.Mutex
+	last  fleet.VMID // that Precheck was asked about
 }
 
 func (b *broken) Observe(ctx context.Context) (*fleet.Snapshot, error) {
@@ -54,10 +57,19 @@ func (b *broken) Locate(ctx context.Context, r fleet.Relocation) (fleet.Observed
 	return o, err
 }
 
+func (b *broken) wasMoved() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.moved
+}
+
 func (b *broken) Precheck(ctx context.Context, r fleet.Relocation) error {
 	if b.fault == "careless" {
 		return nil
 	}
+	b.mu.Lock()
+	b.last = r.VM.ID
+	b.mu.Unlock()
 	return b.Fleet.Precheck(ctx, r)
 }
 
@@ -65,7 +77,7 @@ func (b *broken) Relocate(ctx context.Context, r fleet.Relocation, on bool, prog
 	switch {
 	case b.fault == "idle":
 		return nil
-	case b.fault == "once" && b.moved:
+	case b.fault == "once" && b.wasMoved():
 		return &fleet.DriverError{Kind: fleet.Permanent, Op: "move vm", Err: errors.New("it was moved before")}
 	case b.fault == "silent":
 		progress = nil
@@ -75,7 +87,15 @@ func (b *broken) Relocate(ctx context.Context, r fleet.Relocation, on bool, prog
 	case b.fault == "sleepy":
 		on = false
 	}
+	b.mu.Lock()
+	other := b.last != "" && b.last != r.VM.ID
+	b.mu.Unlock()
+	if b.fault == "forgetful" && other {
+		return nil
+	}
 	err := b.Fleet.Relocate(ctx, r, on, progress)
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.moved = err == nil
 	var de *fleet.DriverError
 	if b.fault == "fatalist" && errors.As(err, &de) {
@@ -103,6 +123,7 @@ func TestSuiteFindsFaults(t *testing.T) {
 		"backwards": "Move/live_both",
 		"sleepy":    "PowerOn/stopped_host",
 		"fatalist":  "Fails/retry",
+		"forgetful": "Together",
 	} {
 		t.Run("fault "+fault, func(t *testing.T) {
 			t.Parallel()
@@ -154,10 +175,15 @@ func TestChild(t *testing.T) {
 			{Name: "live both", VM: "vm-db", Host: "host-b", Pool: "host-b/ssd", Mode: fleet.Live},
 			{Name: "stopped host", VM: "vm-old", Host: "host-b", Mode: fleet.Offline},
 		},
+		Together: []drivertest.Move{
+			{VM: "vm-db", Host: "host-b", Pool: "host-b/ssd", Mode: fleet.Live}, {VM: "vm-old", Host: "host-b", Mode: fleet.Offline},
+			{VM: "vm-web", Host: "host-a", Pool: "host-a/ssd", Mode: fleet.Live},
+		},
 	})
 }
 
-// twoHosts is two hosts with a pool each and one that both share, a running VM and a stopped one.
+// twoHosts is two hosts with a pool each and one that both share, a running VM and a stopped one on the first, and a running
+// one on the other.
 func twoHosts() *fleet.Snapshot {
 	s := &fleet.Snapshot{
 		Version: fleet.SnapshotVersion, Taken: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
@@ -173,9 +199,13 @@ func twoHosts() *fleet.Snapshot {
 		})
 		s.Pools = append(s.Pools, fleet.Pool{ID: local, Source: "lab", Ref: "ref-" + string(local), Capacity: fleet.GiB, Free: fleet.GiB})
 	}
-	for id, power := range map[fleet.VMID]fleet.PowerState{"vm-db": fleet.Running, "vm-old": fleet.Stopped} {
+	for id, power := range map[fleet.VMID]fleet.PowerState{"vm-db": fleet.Running, "vm-old": fleet.Stopped, "vm-web": fleet.Running} {
+		host := fleet.HostID("host-a")
+		if id == "vm-web" {
+			host = "host-b"
+		}
 		s.VMs = append(s.VMs, fleet.VM{
-			ID: id, Source: "lab", Ref: "ref-" + string(id), UUID: "uuid-" + string(id), Host: "host-a", Power: power,
+			ID: id, Source: "lab", Ref: "ref-" + string(id), UUID: "uuid-" + string(id), Host: host, Power: power,
 			Disks: []fleet.Disk{{ID: "vda", Pool: "san", Path: "san/" + string(id) + ".vmdk", Format: "vmdk", Size: fleet.GiB, Used: 100 * fleet.MiB}},
 		})
 	}

@@ -380,6 +380,9 @@ func (f *Fleet) create(g *guest, r fleet.Relocation, i int, at place) error {
 	if pool == nil {
 		return refuse(OpCreate, r.VM.ID, "pool %s: %w", at.pool, fleet.ErrNotFound)
 	}
+	if v := f.volumes[at]; v != nil { // another move was faster
+		return refuse(OpCreate, r.VM.ID, "volume %s is there already", at.path)
+	}
 	if used > pool.Free {
 		return refuse(OpCreate, r.VM.ID, "pool %s is full", pool.ID)
 	}

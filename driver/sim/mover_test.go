@@ -13,7 +13,8 @@ import (
 	"github.com/berth-project/berth/label/diskimage"
 )
 
-// small is two hosts with a local pool each and one that both share, a running VM and a stopped one.
+// small is two hosts with a local pool each and one that both share, a running VM and a stopped
+// one on the first, and a running one on the other.
 func small() *fleet.Snapshot {
 	s := &fleet.Snapshot{
 		Version: fleet.SnapshotVersion, Taken: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
@@ -32,9 +33,9 @@ func small() *fleet.Snapshot {
 	doc := &label.Document{
 		Level: "gold", Disk: label.Binding{UUID: "6000c293-5a0d-4b0e-9c6e-8f2b1f6d2a10", Size: fleet.GiB}, Serial: 3, Issued: s.Taken,
 	}
-	for i, power := range []fleet.PowerState{fleet.Running, fleet.Stopped} {
-		id := []fleet.VMID{"vm-db", "vm-old"}[i]
-		v := fleet.VM{ID: id, Source: "lab", Ref: "ref-" + string(id), UUID: fmt.Sprintf("uuid-%d", i), Host: "host-a", Power: power}
+	for i, power := range []fleet.PowerState{fleet.Running, fleet.Stopped, fleet.Running} {
+		id, host := []fleet.VMID{"vm-db", "vm-old", "vm-web"}[i], []fleet.HostID{"host-a", "host-a", "host-b"}[i]
+		v := fleet.VM{ID: id, Source: "lab", Ref: "ref-" + string(id), UUID: fmt.Sprintf("uuid-%d", i), Host: host, Power: power}
 		for j := range 2 {
 			v.Disks = append(v.Disks, fleet.Disk{
 				ID: fleet.DiskID(fmt.Sprintf("vd%c", 'a'+j)), Pool: "san", Path: fmt.Sprintf("san/%s-%d.vmdk", id, j), Format: "vmdk",
@@ -83,6 +84,10 @@ func TestConformance(t *testing.T) {
 			{Name: "offline both", VM: "vm-db", Host: "host-b", Pool: "host-b/ssd", Mode: fleet.Offline},
 			{Name: "stopped host", VM: "vm-old", Host: "host-b", Mode: fleet.Offline},
 			{Name: "stopped storage", VM: "vm-old", Pool: "host-a/ssd", Mode: fleet.Offline},
+		},
+		Together: []drivertest.Move{
+			{VM: "vm-db", Host: "host-b", Pool: "host-b/ssd", Mode: fleet.Live}, {VM: "vm-old", Host: "host-b", Pool: "host-b/ssd", Mode: fleet.Offline},
+			{VM: "vm-web", Host: "host-a", Pool: "host-a/ssd", Mode: fleet.Live},
 		},
 	})
 }
