@@ -23,15 +23,16 @@ func (s *state) compact() {
 	for i := range s.vms {
 		for s.vms[i].moves > 1 && tried < maxCompact {
 			tried++
-			if !s.joinMoves(vmIx(i), &again) { // fewer VMs than 2^31
+			if !s.joinMoves(vmIx(i), &again, nil) { // fewer VMs than 2^31
 				break
 			}
 		}
 	}
 }
 
-// joinMoves joins two moves of a VM that follow each other, at the place of the later or of the earlier one.
-func (s *state) joinMoves(v vmIx, again *int) bool {
+// joinMoves joins two moves of a VM that follow each other, at the place of the later or of the earlier one. may, where there is one, has to agree
+// to the log as it is then.
+func (s *state) joinMoves(v vmIx, again *int, may func() bool) bool {
 	var at []int
 	for n := range s.log {
 		if s.log[n].vm == v {
@@ -59,7 +60,7 @@ func (s *state) joinMoves(v vmIx, again *int) bool {
 					rest = append(rest, m)
 				}
 			}
-			if s.replay(a, rest) {
+			if s.replay(a, rest) && (may == nil || may()) {
 				return true
 			}
 			s.replayAll(a, tail)
@@ -126,6 +127,9 @@ func (s *state) legal(i vmIx, h hostIx, disks []poolIx) bool {
 				return false
 			}
 			continue
+		}
+		if s.strands(v, h, p) {
+			return false
 		}
 		pool := &s.pools[p]
 		added[p] += v.snap.Disks[n].Used

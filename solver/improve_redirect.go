@@ -8,10 +8,9 @@ import (
 // run once more on a model in which the moves made so far are paid, and the log is then made anew with other targets.
 
 // redirect looks for a cheaper fleet among those that the moves of the log may as well lead to, and makes the log anew where
-// that saves enough. It says whether it did; else nothing has changed. Where a reserve is kept the log stays: what it may
-// break depends on the order.
+// that saves enough. It says whether it did; else nothing has changed.
 func (x *search) redirect() bool {
-	if x.opts.Effort < 0 || x.over() || x.reserve != nil || !x.pricesHosts() || len(x.log) == 0 {
+	if x.opts.Effort < 0 || x.over() || !x.pricesHosts() || len(x.log) == 0 {
 		return false
 	}
 	c, err := (&compiler{s: x.state, paid: true}).build()
@@ -51,10 +50,10 @@ type goal struct {
 
 // relog makes the moves of the log again, the last one of each VM with a goal to there, and then what else has a goal. A
 // move that is not legal at its turn waits until it is; what cannot reach its goal goes where it went before. It says
-// whether that saved at least so many parts of a point; else nothing has changed.
+// whether that saved at least so many parts of a point, and left no more failures without a place for all; else nothing has changed.
 func (x *search) relog(goals map[vmIx]goal, least int64) bool {
-	all, before, broken := slices.Clone(x.log), x.parts(), x.faults()
-	r := &relogger{search: x, goals: goals, last: make(map[vmIx]int, len(all)), late: map[vmIx]bool{}}
+	all, before, broken, lost := slices.Clone(x.log), x.parts(), x.faults(), x.unsurvived()
+	r := &relogger{search: x, goals: goals, old: all, last: make(map[vmIx]int, len(all)), late: map[vmIx]bool{}}
 	for n := range all {
 		if all[n].attach == nil {
 			r.last[all[n].vm] = n
@@ -62,20 +61,38 @@ func (x *search) relog(goals map[vmIx]goal, least int64) bool {
 	}
 	r.add()
 	x.undo(0)
-	ok := r.again(all) && r.settle(all)
+	ok := r.again() && r.settle()
 	x.version++
-	if ok && before-x.parts() >= least && x.faults() <= broken {
+	if ok && before-x.parts() >= least && x.faults() <= broken && x.unsurvived() <= lost {
 		return true
 	}
 	x.replayAll(0, all)
+	if x.reserve != nil {
+		x.reserve.Mark()
+	}
 	return false
+}
+
+// unsurvived counts the failures that protected VMs do not survive now, those looked at once more that may be survived in another way.
+func (x *search) unsurvived() int {
+	if x.reserve == nil {
+		return 0
+	}
+	n := 0
+	for _, k := range x.reserve.Unsurvived() {
+		if !x.reserve.Recheck(k) {
+			n++
+		}
+	}
+	return n
 }
 
 // relogger is one run of relog.
 type relogger struct {
 	*search
 	goals map[vmIx]goal
-	last  map[vmIx]int // the last move of each VM in the old log
+	old   []move       // the old log
+	last  map[vmIx]int // the last move of each VM in it
 	waits []move
 	late  map[vmIx]bool // a move of these waits
 	fresh []move        // of VMs that the old log does not move
@@ -94,9 +111,9 @@ func (r *relogger) add() {
 
 // again makes the moves of the old log, as far as they are legal at their turn. It says no where a module cannot move as
 // it did.
-func (r *relogger) again(all []move) bool {
-	for n := range all {
-		m := all[n]
+func (r *relogger) again() bool {
+	for n := range r.old {
+		m := r.old[n]
 		if m.attach != nil {
 			if !r.attachable(m.attach.module, m.to) {
 				return false
@@ -122,19 +139,41 @@ func (r *relogger) makes(m *move) bool {
 	if v.host == m.to && slices.Equal(v.disks, m.is) {
 		return true
 	}
-	if len(r.log) >= r.opts.MaxSteps || !r.legalAgain(m) {
+	if len(r.log) >= r.opts.MaxSteps || !r.legalAgain(m) && !r.mends(m) {
 		return false
 	}
 	if m.where == "" {
 		m.where = r.where(v, m.to, m.is)
 	}
 	r.repeat(m)
+	if r.reserve != nil {
+		r.reserve.Mark()
+	}
 	return true
+}
+
+// mends says whether the VM of m is wrong where it is, and m is the old move, to which the reserve alone is in the way: that was
+// made although it breaks a failure, since being right comes before being safe.
+func (r *relogger) mends(m *move) bool {
+	if r.reserve == nil {
+		return false
+	}
+	if n, ok := r.last[m.vm]; !ok || m.to != r.old[n].to || !slices.Equal(m.is, r.old[n].is) {
+		return false
+	}
+	v := &r.vms[m.vm]
+	if r.wrong(&r.units[v.unit]) == "" && r.overfull(v.host) == "" && !r.conflicted(m.vm) {
+		return false
+	}
+	lax, strand := r.lax, r.strand
+	r.lax, r.strand = true, true
+	defer func() { r.lax, r.strand = lax, strand }()
+	return r.legalAgain(m)
 }
 
 // settle makes what waits as soon as it becomes legal: to the goals, then to where it went before. It says whether all that
 // the old log moved has arrived.
-func (r *relogger) settle(all []move) bool {
+func (r *relogger) settle() bool {
 	for r.advance() {
 	}
 	kept := r.waits[:0]
@@ -144,7 +183,7 @@ func (r *relogger) settle(all []move) bool {
 			continue // it stays where it is
 		}
 		if _, ok := r.goals[m.vm]; ok {
-			m.to, m.is, m.where = all[n].to, all[n].is, ""
+			m.to, m.is, m.where = r.old[n].to, r.old[n].is, ""
 		}
 		kept = append(kept, m)
 	}

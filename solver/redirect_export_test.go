@@ -7,6 +7,7 @@ type Redirected struct {
 	Done            bool
 	Before, After   int64 // cost, moves included, in parts of a point
 	Broken, Left    int   // faults before and after
+	Lost, LostNow   int   // failures that protected VMs do not survive, before and after
 	Moves, MovesNow int
 	Legal           bool // the log that was made is legal from the start
 }
@@ -21,7 +22,9 @@ func Redirect(p *policy.Problem) (Redirected, error) {
 	x.run()
 	x.opts.Effort = 0
 	out := Redirected{Before: x.parts(), Broken: x.faults(), Moves: len(x.log)}
+	out.Lost = x.unsurvived()
 	out.Done = x.redirect()
+	out.LostNow = x.unsurvived()
 	out.After, out.Left, out.MovesNow = x.parts(), x.faults(), len(x.log)
 	all := append([]move(nil), x.log...)
 	out.Legal = x.replay(0, all)
