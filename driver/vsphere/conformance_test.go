@@ -23,6 +23,10 @@ func TestConformance(t *testing.T) {
 			{Name: "stopped to a host alone", VM: "vm-web", Host: "host-d", Mode: fleet.Offline},
 			{Name: "running but offline", VM: "vm-log", Host: "host-a", Pool: "ssd-1", Mode: fleet.Offline},
 		},
+		Together: []drivertest.Move{
+			{VM: "vm-db", Host: "host-b", Pool: "nvme-1", Mode: fleet.Live}, {VM: "vm-web", Host: "host-a", Pool: "ssd-1", Mode: fleet.Offline},
+			{VM: "vm-log", Host: "host-b", Pool: "ssd-1", Mode: fleet.Offline},
+		},
 	})
 }
 

@@ -97,13 +97,12 @@ func (s *Server) run(task *simulator.Task, vm *simulator.VirtualMachine, spec ty
 		delete(s.busy, vm.Self)
 		s.mu.Unlock()
 	}()
-	ctx := s.own()
-	var fault types.BaseMethodFault
-	ctx.Map.WithLock(ctx, vm, func() {
+	fault := s.settle(vm, func(ctx *simulator.Context) types.BaseMethodFault {
 		if hook != nil {
 			hook(vm)
 		}
-		_, fault = s.intend(ctx, vm, spec)
+		_, fault := s.intend(ctx, vm, spec)
+		return fault
 	})
 	if fault != nil {
 		s.finish(task, fault)
@@ -127,13 +126,23 @@ func (s *Server) run(task *simulator.Task, vm *simulator.VirtualMachine, spec ty
 		s.finish(task, fail.fault)
 		return
 	}
-	unlock := ctx.Map.AcquireLock(ctx, vm)
-	in, fault := s.intend(ctx, vm, spec) // again: the world went on meanwhile
-	if fault == nil {
-		fault = s.commit(ctx, vm, in)
-	}
-	unlock()
-	s.finish(task, fault)
+	s.finish(task, s.settle(vm, func(ctx *simulator.Context) types.BaseMethodFault {
+		in, fault := s.intend(ctx, vm, spec) // again: the world went on meanwhile
+		if fault == nil {
+			fault = s.commit(ctx, vm, in)
+		}
+		return fault
+	}))
+}
+
+// settle calls f with the lock of vm held. Relocations go on side by side, but what they find in hosts and datastores, and
+// change there, is one at a time.
+func (s *Server) settle(vm *simulator.VirtualMachine, f func(*simulator.Context) types.BaseMethodFault) (fault types.BaseMethodFault) {
+	s.world.Lock()
+	defer s.world.Unlock()
+	ctx := s.own()
+	ctx.Map.WithLock(ctx, vm, func() { fault = f(ctx) })
+	return fault
 }
 
 // advance reports progress; false when the task was cancelled.
@@ -193,7 +202,9 @@ func (s *Server) intend(ctx *simulator.Context, vm *simulator.VirtualMachine, sp
 				InvalidDatastore: types.InvalidDatastore{Datastore: &ds.Self, Name: ds.Name}, Host: in.host.Self,
 			}
 		}
-		if in.grow[ds] > ds.Summary.FreeSpace {
+		var free int64
+		ctx.Map.WithLock(ctx, mo.Reference(ds), func() { free = ds.Summary.FreeSpace })
+		if in.grow[ds] > free {
 			return nil, &types.NoDiskSpace{FileFault: types.FileFault{File: vm.Name}, Datastore: ds.Name}
 		}
 	}

@@ -123,6 +123,8 @@ type Server struct {
 	once   sync.Once
 	tasks  sync.WaitGroup
 
+	world sync.Mutex // taken before the simulator's locks
+
 	mu   sync.Mutex
 	busy map[types.ManagedObjectReference]bool
 	fail []failure
