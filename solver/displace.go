@@ -24,7 +24,10 @@ const (
 type giving struct {
 	failed map[unitIx]int // by unit: the version at which nobody could give way to it
 	futile map[likeness]int
-	looks  int // searches left for the present unit
+	looks  int                 // searches left for the present unit
+	vain   map[concession]bool // came to nothing in the end
+	unjust int                 // how often that was so
+	joined bool                // the log is compact as far as it may be
 }
 
 // giveMove is one move of a way.

@@ -65,9 +65,10 @@ func off(h hostIx, p poolIx) query {
 
 // lower leaves those of list who may give way to u, in order, at most maxGiveAsked of them.
 func (x *search) lower(u *unit, list []unitIx, short func(*unit) int64, away func(unitIx) query) []giver {
+	ui := x.vms[u.vms[0]].unit
 	list = slices.DeleteFunc(list, func(i unitIx) bool {
 		v := &x.units[i]
-		return v == u || v.priority >= u.priority || v.torn || v.anchor != none || !x.givesWay(v)
+		return v == u || v.priority >= u.priority || v.torn || v.anchor != none || !x.givesWay(v) || x.giving.vain[concession{i, ui}]
 	})
 	slices.SortFunc(list, func(a, b unitIx) int {
 		v, w := &x.units[a], &x.units[b]

@@ -41,7 +41,9 @@ func Solve(p *policy.Problem, opts Options) (*plan.Plan, error) {
 	x := newSearch(s, opts)
 	floor := s.openFloor()
 	x.run()
-	s.compact()
+	if !x.giving.joined {
+		s.compact()
+	}
 	unordered := s.orderSafely()
 	out := &plan.Plan{
 		Version: plan.Version, SnapshotID: p.Snapshot.Digest(), PolicyID: p.PolicyID,
@@ -106,7 +108,7 @@ func (x *search) run() {
 			x.progress() // all that can be mended is, and the plan is legal
 		}
 		improved := x.improve()
-		if x.stopped || !repaired && !improved && !x.takeBack() && !x.displace() && !x.rearranged() {
+		if x.stopped || !repaired && !improved && !x.takeBack() && !x.displace() && !x.rearranged() && !x.reconsider() {
 			return
 		}
 	}
