@@ -28,6 +28,8 @@ type host struct {
 	addr address
 	time Timeouts
 	slot chan struct{}
+	long chan struct{} // of the calls that last
+	turn turns         // by pool: libvirt lists none while it makes a volume there
 
 	labels Labels // nil: labels are not understood
 
@@ -53,7 +55,7 @@ func newHost(cfg HostConfig, t Timeouts) (*host, error) {
 			return nil, fmt.Errorf("peer %s: %w", cfg.Peer, err)
 		}
 	}
-	return &host{cfg: cfg, addr: a, time: t, slot: make(chan struct{}, maxConns)}, nil
+	return &host{cfg: cfg, addr: a, time: t, slot: make(chan struct{}, maxConns), long: make(chan struct{}, maxLong)}, nil
 }
 
 func (h *host) close() {

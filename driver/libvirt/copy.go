@@ -254,8 +254,12 @@ func (m *move) clearTarget(ctx context.Context, dm diskMove, source *fileSet) er
 	return m.clearFile(ctx, dm, sidecarName(dm.target), source.sidecar)
 }
 
-// clearFile removes the file name at the target, which is to be the copy of source, when there is one.
+// clearFile removes the file name at the target, which is to be the copy of source, when there is one. From here on the name
+// is this move's until Relocate returns.
 func (m *move) clearFile(ctx context.Context, dm diskMove, name string, source *volume) error {
+	if other := m.d.claims.take(m.dst, path.Join(dm.to.path, name), m.r.VM.ID); other != "" {
+		return permanentf(m.op, "%s in pool %s: vm %s, which is being moved too, gets a file of this name there", name, dm.to.id, other)
+	}
 	v, err := m.dst.volume(ctx, dm.to.name, name)
 	if fleetNotFound(err) {
 		return nil

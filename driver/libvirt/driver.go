@@ -62,6 +62,7 @@ type Driver struct {
 	hosts  []*host
 	time   Timeouts
 	labels Labels
+	claims claims
 
 	// checkpoint is called between the phases of a move; tests cut the move there with an error.
 	checkpoint func(name string) error

@@ -113,6 +113,12 @@ func (m *move) migrate(ctx context.Context, s *end) error {
 	if err := m.at("migrate"); err != nil {
 		return err
 	}
+	select {
+	case m.src.long <- struct{}{}:
+		defer func() { <-m.src.long }()
+	case <-ctx.Done():
+		return retryf(m.op, "wait for other migrations from host %s: %w", m.r.From.Host, ctx.Err())
+	}
 	// The context of the call ends when the watchdog gives it up, or the caller does.
 	mctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -72,6 +72,7 @@ func (d *Driver) Relocate(ctx context.Context, r fleet.Relocation, powerOn bool,
 		return err
 	}
 	m.powerOn, m.meter.report = powerOn, progress
+	defer d.claims.drop(r.VM.ID)
 	for range maxRounds {
 		s, t, err := m.look(ctx)
 		if err != nil {

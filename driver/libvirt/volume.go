@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"path"
+	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"libvirt.org/go/libvirtxml"
@@ -80,16 +81,29 @@ func readPool(l *golibvirt.Libvirt, p golibvirt.StoragePool, hostID fleet.HostID
 // clamp keeps a foreign amount within what an int64 holds.
 func clamp(v uint64) fleet.Bytes { return fleet.Bytes(min(v, 1<<62)) }
 
-// refresh makes the pool look at its files again: libvirt does not see what it did not make itself.
+// refresh makes the pool look at its files again: libvirt does not see what it did not make itself. While somebody makes a
+// volume in the pool libvirt refuses that, and it is asked again.
 func (h *host) refresh(ctx context.Context, pool string) error {
-	_, err := call(ctx, h, h.time.Call, func(l *golibvirt.Libvirt) (struct{}, error) {
-		p, err := l.StoragePoolLookupByName(pool)
-		if err != nil {
-			return struct{}{}, err
+	done, err := h.turn.take(ctx, pool, h.time.Stall)
+	if err != nil {
+		return err
+	}
+	defer done()
+	for until := time.Now().Add(h.time.Call); ; {
+		_, err := call(ctx, h, h.time.Call, func(l *golibvirt.Libvirt) (struct{}, error) {
+			p, err := l.StoragePoolLookupByName(pool)
+			if err != nil {
+				return struct{}{}, err
+			}
+			return struct{}{}, l.StoragePoolRefresh(p, 0)
+		})
+		if !poolBusy(err) {
+			return err
 		}
-		return struct{}{}, l.StoragePoolRefresh(p, 0)
-	})
-	return err
+		if time.Now().After(until) || pause(ctx, poll) != nil {
+			return retryf("refresh pool "+pool, "%w", err)
+		}
+	}
 }
 
 // volume finds the volume name of pool. The error wraps fleet.ErrNotFound when there is none.
@@ -186,6 +200,11 @@ func (h *host) createVolume(ctx context.Context, pool string, x *libvirtxml.Stor
 	if err != nil {
 		return nil, permanentf(op, "%w", err)
 	}
+	done, err := h.turn.take(ctx, pool, h.time.Stall)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	v, err := call(ctx, h, h.time.Stall, func(l *golibvirt.Libvirt) (*volume, error) {
 		p, err := l.StoragePoolLookupByName(pool)
 		if err != nil {
