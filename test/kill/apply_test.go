@@ -154,14 +154,55 @@ func (s *site) killAt(t *testing.T, path string, want int, after time.Duration) 
 	return <-exited == nil
 }
 
-// killEverywhere kills one application of the plan at each of its records, and between them at a random
-// moment within the step that the record begins. Every run goes on from what the killed one left.
+// open are the steps that the journal says are under way.
+func open(all []executor.Record) map[int]bool {
+	steps := map[int]bool{}
+	for _, r := range all {
+		switch r.Phase {
+		case executor.Intent, executor.Unknown:
+			steps[r.Step] = true
+		case executor.Done, executor.Failed:
+			delete(steps, r.Step)
+		case executor.Planned, executor.NotBegun:
+		}
+	}
+	return steps
+}
+
+// next is how many records are to come before the next kill: one, but two where a wave is about to begin two steps or more, so
+// that both are open then.
+func next(all []executor.Record, file *plan.File) int {
+	done := map[int]bool{}
+	for _, r := range all {
+		if r.Phase == executor.Done {
+			done[r.Step] = true
+		}
+	}
+	for _, wave := range plan.Waves(file.Plan.Steps) {
+		left := 0
+		for i := range wave {
+			if !done[wave[i].N] {
+				left++
+			}
+		}
+		if left > 1 && len(open(all)) == 0 && len(all) > 0 {
+			return 2
+		}
+		if left > 0 {
+			break
+		}
+	}
+	return 1
+}
+
+// killEverywhere kills one application of the plan at each of its records, or when two steps are open, and between them at a
+// random moment within the step that the record begins. Every run goes on from what the killed one left.
 func (s *site) killEverywhere(t *testing.T, path string, file *plan.File, within time.Duration) {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	rng := rand.New(rand.NewPCG(seed, 0))
 	died := map[int]int{} // how often apply died while a step was open
-	kills := 0
+	kills, most := 0, 0
 	for finished := false; !finished; kills++ {
 		if kills > 300 {
 			t.Fatal("300 kills and no end: apply makes no progress")
@@ -170,15 +211,22 @@ func (s *site) killEverywhere(t *testing.T, path string, file *plan.File, within
 		if kills%2 == 1 {
 			after = 1 + time.Duration(rng.Int64N(int64(within)))
 		}
-		finished = s.killAt(t, path, len(s.records(t))+1, after)
-		if all := s.records(t); !finished && len(all) > 0 && all[len(all)-1].Phase == executor.Intent {
-			died[all[len(all)-1].Step]++
+		finished = s.killAt(t, path, len(s.records(t))+next(s.records(t), file), after)
+		under := open(s.records(t))
+		for step := range under {
+			died[step]++
+		}
+		if !finished {
+			most = max(most, len(under))
 		}
 		if s.after != nil {
 			s.after(kills + 1)
 		}
 	}
-	t.Logf("seed %d: %d kills over %d steps, %d records", seed, kills-1, len(file.Plan.Steps), len(s.records(t)))
+	t.Logf("seed %d: %d kills over %d steps, %d records; at most %d steps open", seed, kills-1, len(file.Plan.Steps), len(s.records(t)), most)
+	if len(plan.Waves(file.Plan.Steps)) < len(file.Plan.Steps) && most < 2 {
+		t.Error("there are steps that may run at once, and never were two of them open")
+	}
 	for _, st := range file.Plan.Steps {
 		if died[st.N] == 0 {
 			t.Errorf("step %d was never killed while it was open: %v", st.N, died)
