@@ -121,17 +121,22 @@ func (s *state) sortUnits(list []unitIx) {
 // unitsOn lists the units with a VM on h that uses the resource c, lowest priority first, and among equals
 // the largest first, so that few have to leave.
 func (s *state) unitsOn(h hostIx, c string) []unitIx {
+	out := s.usersOf(h, c, func(*unit) bool { return true })
+	s.sortVictims(out)
+	return out
+}
+
+// usersOf lists, by index, the units with a VM on h that uses the resource c, of those that may.
+func (s *state) usersOf(h hostIx, c string, may func(*unit) bool) []unitIx {
 	var out []unitIx
 	for _, i := range s.hosts[h].vms {
 		v := &s.vms[i]
-		if v.unit != none && v.uses(c) {
+		if v.unit != none && v.uses(c) && may(&s.units[v.unit]) {
 			out = append(out, v.unit)
 		}
 	}
 	slices.Sort(out) // a host may have thousands of VMs
-	out = slices.Compact(out)
-	s.sortVictims(out)
-	return out
+	return slices.Compact(out)
 }
 
 func (s *state) sortVictims(list []unitIx) {

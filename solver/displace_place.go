@@ -24,7 +24,7 @@ func (x *search) givers(u *unit, h hostIx, q query) []giver {
 	var out []giver
 	switch refused {
 	case plan.ConstraintCPU, plan.ConstraintMemory, plan.ConstraintNICQueues, plan.ConstraintNICRate:
-		out = x.lower(u, x.unitsOn(h, refused), x.shortage(u, h, refused), func(unitIx) query { return off(h, none) })
+		out = x.lower(u, x.usersOf(h, refused, func(v *unit) bool { return v.priority < u.priority }), x.shortage(u, h, refused), func(unitIx) query { return off(h, none) })
 	case plan.ConstraintSpread:
 		out = x.lower(u, x.rivals(u, h), func(*unit) int64 { return 0 }, func(v unitIx) query {
 			q := off(x.vms[x.units[v].vms[0]].host, none)

@@ -157,7 +157,7 @@ func (x *search) evict(u *unit, h hostIx, refused string) (eviction, bool) {
 	switch refused {
 	case plan.ConstraintCPU, plan.ConstraintMemory, plan.ConstraintNICQueues, plan.ConstraintNICRate:
 		q.host = h
-		return x.firstToGo(u, x.yielding(u, h, refused), x.shortage(u, h, refused), q)
+		return x.firstToGo(u, x.usersOf(h, refused, func(v *unit) bool { return x.yields(v, u) }), x.shortage(u, h, refused), q)
 	case plan.ConstraintSpread:
 		q.host = h
 		return x.firstToGo(u, x.rivals(u, h), func(*unit) int64 { return 0 }, q)
@@ -166,20 +166,6 @@ func (x *search) evict(u *unit, h hostIx, refused string) (eviction, bool) {
 	default:
 		return eviction{}, false
 	}
-}
-
-// yielding lists, in no order, the units with a VM on h that uses the resource c and that give way to u.
-func (x *search) yielding(u *unit, h hostIx, c string) []unitIx {
-	out := x.ready[:0]
-	for _, i := range x.hosts[h].vms {
-		v := &x.vms[i]
-		if v.unit != none && v.uses(c) && x.yields(&x.units[v.unit], u) {
-			out = append(out, v.unit)
-		}
-	}
-	x.ready = out
-	slices.Sort(out)
-	return slices.Compact(out)
 }
 
 // shortage measures how far a unit's leaving falls short of what u lacks on h; 0 or less suffices.

@@ -86,7 +86,6 @@ type search struct {
 	refused []shape          // of units that found no place while room is made for one
 	vain    map[unitIx]vain  // units that found no cheaper place
 	tops    []top            // scratch of wake
-	ready   []unitIx         // scratch of yielding
 	stopped bool             // by MaxSteps or Stop
 	halted  bool             // by Stop
 	closing bool             // Stop has spoken, and what was found before goes into the plan still
