@@ -80,7 +80,7 @@ type displacements struct{ list []displacement }
 
 // pass notes a step of v before it is made in w: a VM that is wrong may get a place where one does that was displaced would be in its way.
 func (d *displacements) pass(w *world, v *vmAt, st *Step, displaced bool) {
-	if len(d.list) > 0 && w.brokenAlone(v) {
+	if len(d.list) > 0 && (w.brokenAlone(v) || w.crowded(v) || v.need.AffinityGroup != "" && w.parts(w.affine[v.need.AffinityGroup]) > 1) {
 		for i := range d.list {
 			e := &d.list[i]
 			if o := w.vms[e.st.Move.VM.ID]; o != v && w.crowds(o, e.from, v, st.Move.To) {
@@ -104,7 +104,9 @@ func (d *displacements) winners(end *world) ([][]fleet.VMID, error) {
 		v := end.vms[e.st.Move.VM.ID]
 		out[i] = y.winners(v)
 		for _, id := range e.won {
-			if o := end.vms[id]; y.priority(o) > y.priority(v) && y.right(end, y.group(o)) && !slices.Contains(out[i], id) {
+			o := end.vms[id]
+			group := y.group(o)
+			if y.priority(o) > y.priority(v) && !y.right(y.start, group) && y.right(end, group) && !slices.Contains(out[i], id) {
 				out[i] = append(out[i], id)
 			}
 		}

@@ -88,10 +88,7 @@ func (w *world) wrong(v *vmAt) bool {
 	if g := v.need.AffinityGroup; g != "" && w.parts(w.affine[g]) > 1 {
 		return true
 	}
-	return slices.ContainsFunc(w.spread[v.need.SpreadGroup], func(id fleet.VMID) bool {
-		u := w.vms[id]
-		return u != v && w.conflict(u, v, v.at.Host)
-	})
+	return w.tooNear(v)
 }
 
 // VM and Host are the indexes by which the reserve knows a VM and a host, -1 for none.

@@ -10,7 +10,7 @@ import (
 
 // yielding tells who gave way to whom between the snapshot and the end of a plan. A VM that moved gave way to another that
 // came to the host or the pool that it left, or near to that where the two are to be apart, and that would not fit there
-// with the first one back, all else as at the end. That one may have made room for a third in its turn, having a right place
+// with the first one back, all else as at the end; or to one that was beside it on an over-full host, or in conflict with it, and stays. That one may have made room for a third in its turn, having a right place
 // before and after. The VMs of an affinity group move as one, and are asked as one.
 type yielding struct {
 	start, end *world
@@ -62,14 +62,28 @@ func (y *yielding) priority(v *vmAt) policy.Priority {
 }
 
 // right says whether every VM of a group has in w a place that breaks nothing by itself, on a host that has not promised too much of
-// what the VM takes.
+// what the VM takes, and in no failure domain with another of its spread group.
 func (y *yielding) right(w *world, group []*vmAt) bool {
 	if g := group[0].need.AffinityGroup; g != "" && w.parts(w.affine[g]) > 1 {
 		return false
 	}
 	return !slices.ContainsFunc(group, func(v *vmAt) bool {
 		now := w.vms[v.vm.ID]
-		return w.brokenAlone(now) || now.home.overused(now)
+		return w.brokenAlone(now) || w.crowded(now)
+	})
+}
+
+// crowded says whether v's place is wrong by who else is there: its host has promised too much of what v takes, or another of its spread
+// group is too near.
+func (w *world) crowded(v *vmAt) bool {
+	return v.home.overused(v) || w.tooNear(v)
+}
+
+// tooNear says whether v shares a failure domain with another of its spread group, where it may not.
+func (w *world) tooNear(v *vmAt) bool {
+	return slices.ContainsFunc(w.spread[v.need.SpreadGroup], func(id fleet.VMID) bool { // of VMs in no group there is no list
+		u := w.vms[id]
+		return u != v && w.conflict(u, v, v.at.Host)
 	})
 }
 
@@ -156,17 +170,21 @@ func (y *yielding) takers(v *vmAt) []*vmAt {
 	return list
 }
 
-// onHost lists those who came to the host id and take what is missing there for c.
+// onHost lists those who came to the host id and take what is missing there for c, and those who stayed and take what was missing before.
 func (y *yielding) onHost(id fleet.HostID, c claim) []fleet.VMID {
-	h := y.end.hosts[id]
+	h, was := y.end.hosts[id], y.start.hosts[id]
 	cpu := c.cpu > 0 && h.cpu+c.cpu > h.facts.CPU
 	memory := c.memory > 0 && h.memory+c.memory > h.facts.Memory
 	nics := len(c.nics) > 0 && !h.packs(c.nics...)
-	return slices.DeleteFunc(slices.Clone(y.came[id]), func(id fleet.VMID) bool {
-		t := y.end.vms[id]
-		takes := cpu && t.vm.CPU > 0 || memory && t.vm.Memory > 0 || nics && len(t.nics) > 0
-		return !takes
-	})
+	takes := func(t *vmAt) bool { return cpu && t.vm.CPU > 0 || memory && t.vm.Memory > 0 || nics && len(t.nics) > 0 }
+	out := slices.DeleteFunc(slices.Clone(y.came[id]), func(id fleet.VMID) bool { return !takes(y.end.vms[id]) })
+	cpu, memory, nics = cpu && was.cpu > was.facts.CPU, memory && was.memory > was.facts.Memory, nics && !was.packs()
+	for _, t := range h.vms {
+		if t.vm.Host == id && takes(t) {
+			out = append(out, t.vm.ID)
+		}
+	}
+	return out
 }
 
 // inPool does the same of a pool.
@@ -186,14 +204,14 @@ func (y *yielding) inPool(id fleet.PoolID, c claim) []fleet.VMID {
 	})
 }
 
-// near lists those of the spread group of m who moved where they may not be with m back.
+// near lists those of the spread group of m who are where they may not be with m back.
 func (y *yielding) near(m *vmAt) []fleet.VMID {
 	if m.need.SpreadGroup == "" || m.at.Host == m.vm.Host {
 		return nil
 	}
 	var out []fleet.VMID
 	for _, id := range y.end.spread[m.need.SpreadGroup] {
-		if t := y.end.vms[id]; t != m && t.at.Host != t.vm.Host && y.end.conflict(t, m, m.vm.Host) {
+		if t := y.end.vms[id]; t != m && y.end.conflict(t, m, m.vm.Host) {
 			out = append(out, id)
 		}
 	}

@@ -23,6 +23,8 @@ const (
 // giving is what displace keeps from one run to the next.
 type giving struct {
 	failed map[unitIx]int // by unit: the version at which nobody could give way to it
+	full   map[hostIx]int // the same by over-full host,
+	near   map[int]int    // and by spread group in conflict
 	futile map[likeness]int
 	looks  int                 // searches left for the present unit
 	vain   map[concession]bool // came to nothing in the end
@@ -34,8 +36,10 @@ type giving struct {
 type giveMove struct {
 	unit unitIx
 	to   place
-	whom unitIx // for whom; none: it is the one that the way is for
+	whom unitIx // for whom; none: it is the one that the way is for; beside: that one stays where it is
 }
+
+const beside unitIx = -2
 
 // way is how a unit gets a right place: the moves in order, its own last, and what it costs. The priorities of those who go below their
 // need are from the highest down.
@@ -64,6 +68,9 @@ func (x *search) displace() bool {
 		x.giving.failed = map[unitIx]int{}
 	}
 	x.giving.futile = map[likeness]int{}
+	if x.giving.full == nil {
+		x.giving.full, x.giving.near = map[hostIx]int{}, map[int]int{}
+	}
 	start := x.version
 	for _, ui := range x.pending() {
 		u := &x.units[ui]
@@ -82,6 +89,10 @@ func (x *search) displace() bool {
 		}
 		x.giving.failed[ui] = x.version
 	}
+	if !x.over() {
+		x.relieveByWay()
+		x.partByWay()
+	}
 	return x.version != start
 }
 
@@ -89,9 +100,11 @@ func (x *search) displace() bool {
 func (x *search) makeWay(u *unit) bool {
 	x.giving.looks = maxGiveLooks
 	w, ok := x.bestWay(u, anywhere, 0)
-	if !ok {
-		return false
-	}
+	return ok && x.goWay(&w, u, x.whyWrong)
+}
+
+// goWay makes the moves of a way that is for u, which itself moves for the reason that why gives.
+func (x *search) goWay(w *way, u *unit, why func(vmIx, place) string) bool {
 	n := len(x.log)
 	for _, m := range w.moves {
 		n += len(x.units[m.unit].vms)
@@ -101,19 +114,23 @@ func (x *search) makeWay(u *unit) bool {
 		return false
 	}
 	for _, m := range w.moves {
-		x.give(m, u)
+		x.give(m, u, why)
 	}
 	return true
 }
 
 // give makes a move of the way of u.
-func (x *search) give(m giveMove, u *unit) {
+func (x *search) give(m giveMove, u *unit, why func(vmIx, place) string) {
 	who, mark := &x.units[m.unit], len(x.log)
-	if m.whom == none {
-		x.commit(who, m.to, x.whyWrong)
+	switch m.whom {
+	case none:
+		x.commit(who, m.to, why)
 		return
+	case beside:
+		x.commit(who, m.to, x.whyRoom(u))
+	default:
+		x.commit(who, m.to, x.whyRoom(&x.units[m.whom]))
 	}
-	x.commit(who, m.to, x.whyRoom(&x.units[m.whom]))
 	for n := mark; n < len(x.log); n++ {
 		if l := &x.log[n]; x.goesBelow(l) {
 			l.below, l.winner = true, x.chief(u)
