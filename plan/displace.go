@@ -75,13 +75,49 @@ type displacement struct {
 	won  []fleet.VMID
 }
 
-// displacements are those of the steps made so far.
-type displacements struct{ list []displacement }
+// displacements are those of the steps made so far, and in whose way each would be: by the host and the pools it left, and by its spread group.
+type displacements struct {
+	list  []displacement
+	hosts map[fleet.HostID][]int
+	pools map[fleet.PoolID][]int
+	group map[string][]int
+}
+
+// add notes a displacement of v before it is made.
+func (d *displacements) add(v *vmAt, st *Step) {
+	if d.hosts == nil {
+		d.hosts, d.pools, d.group = map[fleet.HostID][]int{}, map[fleet.PoolID][]int{}, map[string][]int{}
+	}
+	n := len(d.list)
+	d.list = append(d.list, displacement{st: st, from: v.at.Clone()})
+	d.hosts[v.at.Host] = append(d.hosts[v.at.Host], n)
+	for _, p := range v.at.Disks {
+		if list := d.pools[p.Pool]; len(list) == 0 || list[len(list)-1] != n {
+			d.pools[p.Pool] = append(list, n)
+		}
+	}
+	if g := v.need.SpreadGroup; g != "" {
+		d.group[g] = append(d.group[g], n)
+	}
+}
+
+// near lists those that could be in the way of v at the place to, by index.
+func (d *displacements) near(v *vmAt, to fleet.Placement) []int {
+	out := slices.Clone(d.hosts[to.Host])
+	for _, p := range to.Disks {
+		out = append(out, d.pools[p.Pool]...)
+	}
+	if g := v.need.SpreadGroup; g != "" {
+		out = append(out, d.group[g]...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
 
 // pass notes a step of v before it is made in w: a VM that is wrong may get a place where one does that was displaced would be in its way.
 func (d *displacements) pass(w *world, v *vmAt, st *Step, displaced bool) {
 	if len(d.list) > 0 && (w.brokenAlone(v) || w.crowded(v) || v.need.AffinityGroup != "" && w.parts(w.affine[v.need.AffinityGroup]) > 1) {
-		for i := range d.list {
+		for _, i := range d.near(v, st.Move.To) {
 			e := &d.list[i]
 			if o := w.vms[e.st.Move.VM.ID]; o != v && w.crowds(o, e.from, v, st.Move.To) {
 				e.won = append(e.won, v.vm.ID)
@@ -89,7 +125,7 @@ func (d *displacements) pass(w *world, v *vmAt, st *Step, displaced bool) {
 		}
 	}
 	if displaced {
-		d.list = append(d.list, displacement{st: st, from: v.at.Clone()})
+		d.add(v, st)
 	}
 }
 
