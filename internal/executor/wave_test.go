@@ -246,6 +246,61 @@ func TestFailureWhileAsked(t *testing.T) {
 	}
 }
 
+// late is a mover that lets the Precheck of one VM succeed only after something else has happened.
+type late struct {
+	executor.Mover
+	vm    fleet.VMID
+	after <-chan struct{}
+}
+
+func (l late) Precheck(ctx context.Context, r fleet.Relocation) error {
+	err := l.Mover.Precheck(ctx, r)
+	if r.VM.ID == l.vm {
+		<-l.after
+	}
+	return err
+}
+
+// TestNoIntentAfterTheStop: another step has failed, or the context has ended, while a step was checked. It is not begun,
+// though the check was passed.
+func TestNoIntentAfterTheStop(t *testing.T) {
+	t.Parallel()
+	for _, cancelled := range []bool{false, true} {
+		s := snapshot()
+		f, l, p := sim.New(s), &log{}, makeWaves(s, waves()...)
+		stopped := make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		d := deps(f, l)
+		d.Parallel = 2
+		d.Movers = func(fleet.SourceID) executor.Mover { return late{f, "vm-web", stopped} }
+		want := "apply step 1: vm vm-db is where it was: "
+		if cancelled {
+			want = "stopped before step 2: "
+		} else {
+			f.Inject(sim.Fault{Op: sim.OpBegin, VM: "vm-db", Kind: fleet.Permanent})
+		}
+		d.Report = func(e executor.Event) {
+			switch {
+			case e.Step == 2:
+				t.Errorf("cancelled %v: %+v", cancelled, e)
+			case cancelled && e.Kind == executor.StepFinished && e.Step == 1:
+				cancel()
+				close(stopped)
+			case e.Kind == executor.StepStopped:
+				close(stopped)
+			}
+		}
+		_, err := executor.Run(ctx, d, p)
+		cancel()
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, expected %q", err, want)
+		}
+		if pr, err := executor.Status(l.records, p); err != nil || pr.Steps[1].Phase != executor.NotBegun {
+			t.Errorf("cancelled %v: %+v, %v", cancelled, pr, err)
+		}
+	}
+}
+
 // TestTwoFailures: the error names the first step and holds both, so that the worst is found in it.
 func TestTwoFailures(t *testing.T) {
 	t.Parallel()
