@@ -191,7 +191,7 @@ func (b *bars) line(e executor.Event) {
 func (b *bars) start(e executor.Event) *stepBar {
 	b.drop(e.Step)
 	bar := &stepBar{total: max(1, int64(b.plan.Steps[e.Step-1].Bytes))}
-	bar.Bar = b.box.AddBar(0,
+	bar.Bar = b.box.AddBar(0, mpb.BarPriority(e.Step),
 		mpb.PrependDecorators(decor.Name(cleanLine(b.title(e)), decor.WC{W: b.width, C: decor.DindentRight})),
 		mpb.AppendDecorators(decor.OnComplete(decor.Percentage(decor.WC{W: 5}), " done")))
 	bar.SetTotal(bar.total, false)
