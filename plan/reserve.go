@@ -31,6 +31,7 @@ type Reserve struct {
 	needs  []QueueNeed // for packs
 	spare  []int       // indexes of VMs that quit
 	failed []int32     // cases that broke since the last Mark
+	hard   hardest     // of the search for a witness under way
 	waived []int32     // cases that are not survived since the last Mark because a VM can be helped that could not before
 }
 
@@ -297,7 +298,7 @@ func (r *Reserve) settle(k int32) {
 	})
 	// Whom no host has room for beside nobody from the failed one makes a search for the others vain.
 	hopeless := slices.ContainsFunc(lost, func(v int32) bool { return r.refuge(k, v, false) < 0 })
-	if budget := maxRefuge; hopeless || !r.lodge(k, lost, &budget) {
+	if hopeless || !r.lodgeAll(k, lost) {
 		f.unsaved = r.left(k, lost)
 		f.survived = len(f.unsaved) == 0
 	} else {
@@ -325,35 +326,6 @@ func (r *Reserve) left(k int32, lost []int32) []int32 {
 		}
 	}
 	return out
-}
-
-// maxRefuge bounds the hosts that one search for a witness looks at, beyond those of its first dive.
-const maxRefuge = 256
-
-// lodge finds places for all of list in the case k: first fit, and where that fails other hosts for those before, as far as the
-// budget goes. It leaves no charge when it fails.
-func (r *Reserve) lodge(k int32, list []int32, budget *int) bool {
-	if len(list) == 0 {
-		return true
-	}
-	hosts := r.near(list[0])
-	start := r.after(k, hosts)
-	for n := range hosts {
-		h := hosts[(start+n)%len(hosts)]
-		if !r.fits(k, list[0], h) {
-			continue
-		}
-		r.charge(k, list[0], h)
-		if r.lodge(k, list[1:], budget) {
-			return true
-		}
-		r.unbook(k, list[0])
-		if *budget -= n + 1; *budget < 0 {
-			return false
-		}
-	}
-	*budget -= len(hosts)
-	return false
 }
 
 // size orders VMs: the larger share of a server with 4 GiB for each thread.
