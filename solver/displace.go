@@ -26,6 +26,7 @@ type giving struct {
 	full   map[hostIx]int // the same by over-full host,
 	near   map[int]int    // and by spread group in conflict
 	futile map[likeness]int
+	barren map[likeness]int    // of those who give way: how often in a row nobody did so for one in its turn
 	looks  int                 // searches left for the present unit
 	vain   map[concession]bool // came to nothing in the end
 	unjust int                 // how often that was so
@@ -67,7 +68,7 @@ func (x *search) displace() bool {
 	if x.giving.failed == nil {
 		x.giving.failed = map[unitIx]int{}
 	}
-	x.giving.futile = map[likeness]int{}
+	x.giving.futile, x.giving.barren = map[likeness]int{}, map[likeness]int{}
 	if x.giving.full == nil {
 		x.giving.full, x.giving.near = map[hostIx]int{}, map[int]int{}
 	}
@@ -162,7 +163,7 @@ func (x *search) bestWay(u *unit, q query, depth int) (way, bool) {
 		}
 		return ok
 	}
-	hosts := x.wayHosts(u, q)
+	hosts := x.wayHosts(u, q, depth)
 	for _, h := range hosts {
 		for _, g := range x.givers(u, h, q) {
 			if slices.ContainsFunc(x.partings(u, h, &g), func(off query) bool { return consider(x.oneGives(u, h, q, g.unit, off)) }) {
@@ -181,11 +182,12 @@ func (x *search) bestWay(u *unit, q query, depth int) (way, bool) {
 	return best, found
 }
 
-// wayHosts lists hosts that could take u by themselves, were room made there.
-func (x *search) wayHosts(u *unit, q query) []hostIx {
+// wayHosts lists hosts that could take u by themselves, were room made there: for the unit that the way is for those where somebody may give
+// way, since room without that was looked for before, and a fleet has many hosts that are full of its like.
+func (x *search) wayHosts(u *unit, q query, depth int) []hostIx {
 	return x.hostsFor(u, q.host, func(h hostIx) bool {
 		_, refused := x.fitLax(u, h, q)
-		return helpable(refused)
+		return helpable(refused) && (depth > 0 || len(x.givers(u, h, q)) > 0)
 	})
 }
 
@@ -236,13 +238,19 @@ func (x *search) oneGives(u *unit, h hostIx, q query, v unitIx, off query) (way,
 
 // chain tries a way in which g leaves for a right place that others make for it.
 func (x *search) chain(u *unit, h hostIx, q query, g giver, depth int) (way, bool) {
+	k := x.likeness(&x.units[g.unit])
+	if x.giving.barren[k] >= maxFutile {
+		return way{}, false
+	}
 	if x.giving.looks--; x.giving.looks <= 0 {
 		return way{}, false
 	}
 	w, ok := x.bestWay(&x.units[g.unit], g.off, depth+1)
 	if !ok {
+		x.giving.barren[k]++
 		return way{}, false
 	}
+	delete(x.giving.barren, k)
 	for _, m := range w.moves {
 		x.shiftUnit(&x.units[m.unit], m.to)
 	}
