@@ -2,6 +2,7 @@ package solver
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/berth-project/berth/plan"
@@ -18,6 +19,7 @@ const (
 	maxGiveAsked = 24
 	maxGiveDepth = 2
 	maxGiveLooks = 4096
+	maxWayScan   = 2048 // hosts looked at for the unit that the way is for
 )
 
 // giving is what displace keeps from one run to the next.
@@ -72,7 +74,7 @@ func (x *search) displace() bool {
 	if x.giving.full == nil {
 		x.giving.full, x.giving.near = map[hostIx]int{}, map[int]int{}
 	}
-	start := x.version
+	start, lowest := x.version, x.lowestGiver()
 	for _, ui := range x.pending() {
 		u := &x.units[ui]
 		if x.over() {
@@ -81,7 +83,7 @@ func (x *search) displace() bool {
 		if x.giving.failed[ui] == x.version || x.wrong(u) == "" || x.failed[ui] != x.version && x.mend(ui) {
 			continue
 		}
-		if k := x.likeness(u); x.giving.futile[k] < maxFutile {
+		if k := x.likeness(u); u.priority > lowest && x.giving.futile[k] < maxFutile {
 			if x.makeWay(u) {
 				delete(x.giving.futile, k)
 				continue
@@ -95,6 +97,17 @@ func (x *search) displace() bool {
 		x.partByWay()
 	}
 	return x.version != start
+}
+
+// lowestGiver is the lowest priority of those who may be displaced.
+func (s *state) lowestGiver() policy.Priority {
+	lowest := policy.Priority(math.MaxInt)
+	for i := range s.units {
+		if u := &s.units[i]; u.priority < lowest && s.givesWay(u) {
+			lowest = u.priority
+		}
+	}
+	return lowest
 }
 
 // makeWay places u by the best way that is found.
@@ -185,7 +198,11 @@ func (x *search) bestWay(u *unit, q query, depth int) (way, bool) {
 // wayHosts lists hosts that could take u by themselves, were room made there: for the unit that the way is for those where somebody may give
 // way, since room without that was looked for before, and a fleet has many hosts that are full of its like.
 func (x *search) wayHosts(u *unit, q query, depth int) []hostIx {
-	return x.hostsFor(u, q.host, func(h hostIx) bool {
+	scan := maxEjectScan
+	if depth == 0 {
+		scan = maxWayScan
+	}
+	return x.hostsFor(u, q.host, scan, func(h hostIx) bool {
 		_, refused := x.fitLax(u, h, q)
 		return helpable(refused) && (depth > 0 || len(x.givers(u, h, q)) > 0)
 	})

@@ -77,7 +77,7 @@ func (x *search) movesOf(list []eviction) int {
 
 // ejectable lists hosts that could take u if those gave way who may.
 func (x *search) ejectable(u *unit, avoid hostIx) []hostIx {
-	return x.hostsFor(u, avoid, func(h hostIx) bool {
+	return x.hostsFor(u, avoid, maxEjectScan, func(h hostIx) bool {
 		host := &x.hosts[h]
 		cpu, memory := host.freeCPU(), host.freeMemory()
 		for _, i := range host.vms {
@@ -94,9 +94,9 @@ func (x *search) ejectable(u *unit, avoid hostIx) []hostIx {
 	})
 }
 
-// hostsFor lists the first maxEjectHosts of maxEjectScan hosts, none of them avoid, that could take u by themselves and that could be made
+// hostsFor lists the first maxEjectHosts of so many hosts, none of them avoid, that could take u by themselves and that could be made
 // to, as may says: its own first, then in the order of what they cost at least.
-func (x *search) hostsFor(u *unit, avoid hostIx, may func(hostIx) bool) []hostIx {
+func (x *search) hostsFor(u *unit, avoid hostIx, scan int, may func(hostIx) bool) []hostIx {
 	var out []hostIx
 	consider := func(h hostIx) {
 		if h != avoid && x.fixedRefusal(u, h) == "" && !slices.Contains(out, h) && may(h) {
@@ -119,9 +119,9 @@ func (x *search) hostsFor(u *unit, avoid hostIx, may func(hostIx) bool) []hostIx
 		x.queue = b.walk(all, x.queue, func(h hostIx) bool {
 			consider(h)
 			seen++
-			return seen >= maxEjectScan || len(out) >= maxEjectHosts
+			return seen >= scan || len(out) >= maxEjectHosts
 		})
-		return seen >= maxEjectScan || len(out) >= maxEjectHosts
+		return seen >= scan || len(out) >= maxEjectHosts
 	})
 	return out
 }
