@@ -165,7 +165,7 @@ type ReserveSummary struct {
 	// Unprotected VMs, after the plan, have no host to go to in some failure however empty the others are: a disk is on a
 	// local pool, say.
 	Unprotected int `json:"unprotected"`
-	// Untried failures are not survived, and the search for moves that mend that was cut short before them: its work is bounded.
+	// Untried failures are not survived, and the search for moves that mend that was stopped before it came to them.
 	Untried int `json:"untried,omitempty"`
 }
 

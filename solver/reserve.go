@@ -84,7 +84,7 @@ func (x *search) moveOneLax(list []unitIx, why func(vmIx, place) string) bool {
 }
 
 // Bounds of restore: for each failure the hosts tried, and the units on each of them, and how often it is tried; and the looks at failures and
-// searches for places in one run of Solve, so that a large fleet is restored as far as the work lasts. What it did not last for is counted.
+// searches for places after which one run of Solve tries no failure again. Once each is tried, in fleets of every size.
 const (
 	maxRestoreHosts = 4
 	maxRestoreUnits = 4
@@ -96,7 +96,7 @@ const (
 type restoring struct {
 	tries   map[int]int // by failure
 	work    int         // looks at a failure, and searches for a place
-	untried int         // failures that the work did not last for, the last time
+	untried int         // failures that there was no time for, the last time
 }
 
 // restore mends failures that are not survived: it moves VMs that are not protected off hosts that protected ones could go to, best
@@ -112,13 +112,13 @@ func (x *search) restore() bool {
 	start := x.version
 	r.untried = 0
 	for _, k := range x.reserve.Unsurvived() {
-		if x.over() || r.work >= maxRestoreWork {
+		if x.over() {
 			if r.tries[k] == 0 {
 				r.untried++
 			}
 			continue
 		}
-		if r.tries[k] >= maxRestoreTries {
+		if r.tries[k] >= maxRestoreTries || r.tries[k] > 0 && r.work >= maxRestoreWork {
 			continue
 		}
 		r.tries[k]++
