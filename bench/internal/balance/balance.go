@@ -60,6 +60,7 @@ type metric struct {
 	node   func(*ganeti.Node) float64 // what a node has: the score counts shares of it
 	first  func(*ganeti.Instance) int64
 	second func(*ganeti.Instance) int64
+	count  bool // it counts instances
 }
 
 func one(*ganeti.Instance) int64      { return 1 }
@@ -74,25 +75,25 @@ func disk(x *ganeti.Instance) int64   { return x.Disk }
 func metrics(template string) []metric {
 	whole := func(*ganeti.Node) float64 { return 1 }
 	m := []metric{
-		{"memory", 1, func(n *ganeti.Node) float64 { return float64(n.Memory) }, memory, none},
-		{"cpu", 1, func(n *ganeti.Node) float64 { return float64(n.CPUs) }, cpus, none},
+		{"memory", 1, func(n *ganeti.Node) float64 { return float64(n.Memory) }, memory, none, false},
+		{"cpu", 1, func(n *ganeti.Node) float64 { return float64(n.CPUs) }, cpus, none, false},
 	}
 	if template != "drbd" {
-		return append(m, metric{"count", 4, whole, one, none})
+		return append(m, metric{"count", 4, whole, one, none, true})
 	}
 	return append(m,
-		metric{"disk", 1, func(n *ganeti.Node) float64 { return float64(n.Disk) }, disk, disk},
-		metric{"firsts", 3, whole, one, none},
-		metric{"copies", 1, whole, one, one},
-		metric{"reserved", 1, func(n *ganeti.Node) float64 { return float64(n.Memory) }, none, memory},
+		metric{"disk", 1, func(n *ganeti.Node) float64 { return float64(n.Disk) }, disk, disk, false},
+		metric{"firsts", 3, whole, one, none, true},
+		metric{"copies", 1, whole, one, one, true},
+		metric{"reserved", 1, func(n *ganeti.Node) float64 { return float64(n.Memory) }, none, memory, false},
 	)
 }
 
 // Problem is the cluster in Berth's model: an instance is a VM and, with a second node, another one apart from it. Use
 // above the mean of all nodes costs what it adds to the sum of the deviations; a move costs gain, the least that hbal
-// wants of a move (--min-gain).
+// wants of a move (--min-gain). Under Even of gain it still pays to make the counts of instances quite even.
 func Problem(c *ganeti.Cluster, gain float64) *model.Problem {
-	p := &model.Problem{Fit: [][]model.Points{{0}}}
+	p := &model.Problem{}
 	ms := metrics(c.Template)
 	n := len(c.Nodes)
 	for i := range n {
@@ -100,28 +101,72 @@ func Problem(c *ganeti.Cluster, gain float64) *model.Problem {
 	}
 	for i := range c.Instances {
 		x := &c.Instances[i]
-		p.VMs = append(p.VMs, vm(x.Primary, gain))
+		p.VMs = append(p.VMs, vm(x.Primary))
 		if x.Secondary >= 0 {
 			g := model.GroupIx(len(p.Groups)) //nolint:gosec // at most MaxVMs
 			p.Groups = append(p.Groups, model.Group{})
-			p.VMs = append(p.VMs, vm(x.Secondary, gain))
+			p.VMs = append(p.VMs, vm(x.Secondary))
 			for k := range 2 {
 				p.VMs[len(p.VMs)-1-k].Group, p.VMs[len(p.VMs)-1-k].Apart = g, 0
 			}
 		}
 	}
+	price(p, model.Points(gain*unit))
 	for _, m := range ms {
 		addMetric(p, c, m)
 	}
 	return p
 }
 
-func vm(at int, gain float64) model.VM {
+func vm(at int) model.VM {
 	v := model.VM{Group: model.None, Apart: model.None, Initial: model.HostIx(at)} //nolint:gosec // at most MaxHosts
-	v.Move[model.HostChange] = model.Points(gain * unit)
 	v.Move[model.DiskChange], v.Move[model.HostChange|model.DiskChange] = model.Forbidden, model.Forbidden
 	return v
 }
+
+// price says what moves cost: gain. With second nodes it depends on the VM and the host, so that each has a class of its own in
+// Fit: of the two VMs of an instance the one that goes where the other was copies nothing, and hbal counts one move where the two
+// change places, or one of them goes there and the other one elsewhere. In a sum over VMs one of the two has to pay for the change of
+// places, and then pays too where the other one goes elsewhere: the one on the node with fewer copies, which is less often to lose one.
+func price(p *model.Problem, gain model.Points) {
+	if len(p.Groups) == 0 {
+		p.Fit = [][]model.Points{{0}}
+		for i := range p.VMs {
+			p.VMs[i].Move[model.HostChange] = gain
+		}
+		return
+	}
+	copies := make([]int, len(p.Hosts))
+	for i := range p.Hosts {
+		p.Hosts[i].Class = int32(i) //nolint:gosec // at most MaxHosts
+	}
+	for i := range p.VMs {
+		v := &p.VMs[i]
+		copies[v.Initial]++
+		v.Class = int32(i) //nolint:gosec // at most MaxVMs
+		row := make([]model.Points, len(p.Hosts))
+		for h := range row {
+			row[h] = gain
+		}
+		row[v.Initial] = 0
+		p.Fit = append(p.Fit, row)
+	}
+	for i := 1; i < len(p.VMs); i++ {
+		if p.VMs[i].Group != p.VMs[i-1].Group {
+			continue
+		}
+		first, second := p.VMs[i-1].Initial, p.VMs[i].Initial
+		if copies[first] >= copies[second] {
+			p.Fit[i-1][second] = 0
+		} else {
+			p.Fit[i][first] = 0
+		}
+	}
+}
+
+// Even is what the score falls by, for a weight of 1, when of n nodes one has one too many and another one too few, and that is
+// mended, all others being even.
+func Even(n int) float64 { return math.Sqrt(2 / float64(n)) }
 
 // spread of a normal quantity over its mean absolute deviation.
 var spread = math.Sqrt(math.Pi / 2)
@@ -147,24 +192,29 @@ func addMetric(p *model.Problem, c *ganeti.Cluster, m metric) {
 	}
 	// The deviations above the mean are half of all; a unit on one of n nodes is 1/node of its share.
 	node := has / float64(len(c.Nodes))
-	p.Resources = append(p.Resources, model.Resource{
-		Name: m.name, Load: model.Points(math.Round(unit * m.weight * spread * 2 / float64(len(c.Nodes)) / node)),
-	})
-	for i := range c.Nodes {
-		n := &c.Nodes[i]
-		limit := int64(math.MaxInt32)
-		switch m.name {
-		case "memory":
-			limit = n.Memory
-		case "disk":
-			limit = n.Disk
-		case "cpu":
-			limit = int64(c.Ratio * float64(n.CPUs))
-		}
-		h := &p.Hosts[i]
-		h.Capacity = append(h.Capacity, limit)
-		h.Soft = append(h.Soft, int64(math.Ceil(all*m.node(n)/has)))
+	load := m.weight * spread * 2 / float64(len(c.Nodes)) / node
+	if m.count { // which can be quite even: one too many here and one too few there is then what there is to even
+		load = m.weight * Even(len(c.Nodes))
 	}
+	p.Resources = append(p.Resources, model.Resource{Name: m.name, Load: model.Points(math.Round(unit * load))})
+	for i := range c.Nodes {
+		h := &p.Hosts[i]
+		h.Capacity = append(h.Capacity, m.limit(&c.Nodes[i], c.Ratio))
+		h.Soft = append(h.Soft, int64(math.Ceil(all*m.node(&c.Nodes[i])/has)))
+	}
+}
+
+// limit is what a node may have of it.
+func (m *metric) limit(n *ganeti.Node, ratio float64) int64 {
+	switch m.name {
+	case "memory":
+		return n.Memory
+	case "disk":
+		return n.Disk
+	case "cpu":
+		return int64(ratio * float64(n.CPUs))
+	}
+	return math.MaxInt32
 }
 
 // Answer is what Berth's search made of a cluster.

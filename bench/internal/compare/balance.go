@@ -33,11 +33,12 @@ type BalanceRow struct {
 // Size of a cluster to balance.
 type Size struct{ Nodes, Instances int }
 
-// Gains are what a move has to improve Ganeti's score by, for Berth's rows: hbal's own least gain, and more for few moves.
-var Gains = []float64{0.01, 0.05, 0.1}
+// Gains are what a move has to improve Ganeti's score by, for Berth's rows, as shares of what the score falls by when the last instance
+// that is too many somewhere leaves: about hbal's own least gain first, then for fewer moves, then for as few as make the counts even.
+var Gains = []float64{0.03, 0.3, 0.9}
 
-// balanceSteps is what the search may try for each instance and node.
-const balanceSteps = 1000
+// balanceSteps is what the search may try for each instance and node: with second nodes there is more to choose from.
+var balanceSteps = map[string]int64{"ext": 1000, "drbd": 4000}
 
 // Balance measures.
 func Balance(sizes []Size, o *Options) ([]BalanceRow, error) {
@@ -68,8 +69,9 @@ func balanceOne(s Size, template string, o *Options) ([]BalanceRow, error) {
 	row.Wall, row.CPU = h.Wall.Seconds(), h.CPU.Seconds()
 	row.Faster = 1
 	out := []BalanceRow{row}
-	for _, gain := range Gains {
-		a, err := balance.Solve(c, gain, o.Seed, balanceSteps*int64(s.Instances+s.Nodes))
+	for _, share := range Gains {
+		gain := share * balance.Even(s.Nodes)
+		a, err := balance.Solve(c, gain, o.Seed, balanceSteps[template]*int64(s.Instances+s.Nodes))
 		if err != nil {
 			return nil, err
 		}
@@ -77,7 +79,7 @@ func balanceOne(s Size, template string, o *Options) ([]BalanceRow, error) {
 			return nil, fmt.Errorf("the search broke %d constraints", a.Broken)
 		}
 		row := base
-		row.Balancer, row.Moves, row.Copies = fmt.Sprintf("Berth search, gain %g", gain), a.Moves, a.Copies
+		row.Balancer, row.Moves, row.Copies = fmt.Sprintf("Berth search, gain %.3f", gain), a.Moves, a.Copies
 		row.Wall, row.CPU = a.Wall.Seconds(), a.CPU.Seconds()
 		if row.After, _, row.Unsafe, err = ganeti.Score(a.Cluster); err != nil {
 			return nil, err
