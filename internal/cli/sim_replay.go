@@ -218,10 +218,14 @@ func parseTime(text string) (replay.Second, error) {
 	return replay.Second(d / time.Second), nil
 }
 
-// improveWithin plans within a number of steps.
-func improveWithin(ctx context.Context) func(*policy.Problem, int) (*plan.Plan, error) {
-	return func(p *policy.Problem, steps int) (*plan.Plan, error) {
-		made, err := solver.Solve(p, solver.Options{MaxSteps: steps, Stop: func() bool { return ctx.Err() != nil }})
+// improveWithin plans within a number of steps, by the local search too where that is asked for.
+func improveWithin(ctx context.Context) func(*policy.Problem, int, bool) (*plan.Plan, error) {
+	return func(p *policy.Problem, steps int, thorough bool) (*plan.Plan, error) {
+		effort := 0
+		if !thorough {
+			effort = -1
+		}
+		made, err := solver.Solve(p, solver.Options{MaxSteps: steps, Effort: effort, Stop: func() bool { return ctx.Err() != nil }})
 		if err == nil && ctx.Err() != nil {
 			err = replay.ErrStopped
 		}

@@ -106,6 +106,7 @@ func (r *run) start(g *guest, to fleet.Placement) error {
 	if err := r.put(g, to); err != nil {
 		return err
 	}
+	r.changed++
 	r.running[g.vm.ID] = g
 	r.report.LiveMost = max(r.report.LiveMost, len(r.running))
 	if g.starts++; g.starts == 1 {
@@ -157,6 +158,7 @@ func (r *run) lift(g *guest) {
 
 // stop takes a VM away.
 func (r *run) stop(g *guest) {
+	r.changed++
 	r.lift(g)
 	delete(r.running, g.vm.ID)
 }
@@ -174,6 +176,7 @@ func (r *run) move(g *guest, to fleet.Placement) error {
 		g.left = append(g.left, stay{g.vm.Host, r.now})
 	}
 	g.moved = r.now
+	r.changed++
 	r.report.Moves++
 	r.lift(g)
 	g.vm.Disks = slices.Clone(g.vm.Disks)

@@ -174,6 +174,6 @@ func (f *firstFit) Remove(id fleet.VMID) error {
 }
 
 // solve plans without the local search, which has tests of its own: repair alone is quick enough for hundreds of replays.
-func solve(p *policy.Problem, steps int) (*plan.Plan, error) {
+func solve(p *policy.Problem, steps int, _ bool) (*plan.Plan, error) {
 	return solver.Solve(p, solver.Options{MaxSteps: steps, Effort: -1})
 }

@@ -22,11 +22,16 @@ func (r *run) improve() error {
 		return nil
 	}
 	p := r.problem()
-	made, err := r.o.Improve(p, budget)
+	thorough := r.thorough()
+	made, err := r.o.Improve(p, budget, thorough)
 	if err != nil {
 		return fmt.Errorf("improve: %w", err)
 	}
 	r.report.Improved++
+	if thorough {
+		r.report.Searched++
+		r.vain, r.changed, r.searched = len(made.Steps) == 0, 0, r.now
+	}
 	if bad := plan.Check(p, made); len(bad) > 0 {
 		r.violated(len(bad), clock(r.now)+": plan: "+bad[0].String())
 		return nil // an illegal plan is not carried out
@@ -49,6 +54,19 @@ func (r *run) improve() error {
 	}
 	return r.retry(len(r.waiting))
 }
+
+// thorough says whether a search over the whole fleet is due. One that found nothing would hardly find anything in much the same fleet: the next
+// waits until half as many VMs have come, gone or moved as run, so that what is searched is in proportion to what changed, or until those
+// that were left alone may move again. Small fleets are searched each time: that costs little, and one move weighs much there.
+func (r *run) thorough() bool {
+	return !r.vain || len(r.running) < fewVMs || r.changed*changedPart >= len(r.running) || r.now-r.searched >= cmp.Or(r.o.Settle, FlipFlop)
+}
+
+// One of changedPart VMs has to have changed for a search over all, once one has found nothing, where there are fewVMs or more.
+const (
+	changedPart = 2
+	fewVMs      = 250
+)
 
 // violated counts broken constraints and keeps the first.
 func (r *run) violated(n int, detail string) {

@@ -27,8 +27,9 @@ type Report struct {
 	// Preempted counts VMs that gave way to one of higher priority, Restarted those whose host was lost.
 	Preempted int `json:"preempted"`
 	Restarted int `json:"restarted"`
-	// Improved counts the plans made, Moves and MovedBytes what they moved.
+	// Improved counts the plans made, Searched those for which the whole fleet was searched, Moves and MovedBytes what they moved.
 	Improved   int         `json:"improved"`
+	Searched   int         `json:"searched"`
 	Moves      int         `json:"moves"`
 	MovedBytes fleet.Bytes `json:"movedBytes"`
 	// FlipFlops counts moves of a VM to a host that it had been moved away from within FlipFlop.

@@ -45,8 +45,9 @@ type Options struct {
 	// Open makes the placer of a fleet as it is: at the start, after a plan was carried out, after a host was lost.
 	Open func(*policy.Problem) (Placer, error)
 	// Improve makes a plan of at most maxSteps steps. It is called every Every seconds (0: never) with what Budget
-	// allows: so many of 10,000 live VMs may be moved in an hour.
-	Improve func(p *policy.Problem, maxSteps int) (*plan.Plan, error)
+	// allows: so many of 10,000 live VMs may be moved in an hour. Only where thorough is true has it to search the whole fleet for what
+	// would cost less: where it is not, that was in vain and little has changed since.
+	Improve func(p *policy.Problem, maxSteps int, thorough bool) (*plan.Plan, error)
 	Every   Second
 	Budget  int
 	// Settle is how long a VM that was moved is left alone.
@@ -147,6 +148,9 @@ type run struct {
 	now, end, step          Second
 	nextImprove, nextSample Second
 	credit                  int64 // of moves, in 1/10,000 of a VM-hour
+	changed                 int   // VMs that came, went or moved since the last thorough search,
+	vain                    bool  // which found nothing,
+	searched                Second
 	refusals                map[string]int
 	events                  int
 	last                    Report // at the last sample
