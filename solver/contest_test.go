@@ -48,30 +48,36 @@ func BenchmarkContestFirm1000(b *testing.B)  { benchmark(b, contestFleet(1_000, 
 func BenchmarkContest10000(b *testing.B)     { benchmark(b, contestFleet(10_000, 250_000, 1, true)) }
 func BenchmarkContestFirm10000(b *testing.B) { benchmark(b, contestFleet(10_000, 250_000, 1, false)) }
 
-// TestFullHostsOfEqualsDoNotHideAGiver: the gold hosts that come first are full of VMs that never give way, and more of them than a search for
-// room tries; the last has one that does.
+// TestFullHostsOfEqualsDoNotHideAGiver: the gold hosts that come first are full of VMs that never give way, or nearly so, and there are more of
+// them than a search for room tries; on the last is one that does.
 func TestFullHostsOfEqualsDoNotHideAGiver(t *testing.T) {
 	t.Parallel()
-	var b strings.Builder
-	b.WriteString("pool nas tier=nvme\n")
-	for i := range 20 {
-		fmt.Fprintf(&b, "host gold-%02d tier=gold pools=nas cpu=4\n", i)
-		if i < 19 {
-			fmt.Fprintf(&b, "vm vm-%02d host=gold-%02d cpu=4 needs=gold prio=900 disks=nas:1:nvme\n", i, i)
+	for name, full := range map[string]string{
+		"full of equals": "vm vm-%02[1]d host=gold-%02[1]d cpu=4 needs=gold prio=900 disks=nas:1:nvme\n",
+		"too little gives way": "vm vm-%02[1]d host=gold-%02[1]d cpu=3 needs=gold prio=900 disks=nas:1:nvme\n" +
+			"vm vm-small-%02[1]d host=gold-%02[1]d cpu=1 needs=silver prio=500 gives disks=nas:1:nvme\n",
+	} {
+		var b strings.Builder
+		b.WriteString("pool nas tier=nvme\n")
+		for i := range 20 {
+			fmt.Fprintf(&b, "host gold-%02d tier=gold pools=nas cpu=4\n", i)
+			if i < 19 {
+				fmt.Fprintf(&b, full, i)
+			}
 		}
-	}
-	b.WriteString(`
-		host bronze-1 pools=nas cpu=8
-		host bronze-2 pools=nas cpu=4
-		vm vm-gives host=gold-19 cpu=4 needs=silver prio=500 gives disks=nas:1:nvme
-		vm vm-wants host=bronze-1 cpu=4 needs=gold prio=900 disks=nas:1:nvme`)
-	p := parseFleet(t, b.String())
-	pl := mustSolve(t, p)
-	for _, v := range plan.Check(p, pl) {
-		t.Error(v)
-	}
-	if got := displaced(pl); len(got) != 1 || got[0] != "vm-gives" {
-		t.Errorf("expected vm-gives to give way to vm-wants: %s", planText(pl))
+		b.WriteString(`
+			host bronze-1 pools=nas cpu=8
+			host bronze-2 pools=nas cpu=4
+			vm vm-gives host=gold-19 cpu=4 needs=silver prio=500 gives disks=nas:1:nvme
+			vm vm-wants host=bronze-1 cpu=4 needs=gold prio=900 disks=nas:1:nvme`)
+		p := parseFleet(t, b.String())
+		pl := mustSolve(t, p)
+		for _, v := range plan.Check(p, pl) {
+			t.Errorf("%s: %s", name, v)
+		}
+		if got := displaced(pl); len(got) != 1 || got[0] != "vm-gives" {
+			t.Errorf("%s: expected vm-gives to give way to vm-wants: %s", name, planText(pl))
+		}
 	}
 }
 

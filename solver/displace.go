@@ -195,14 +195,17 @@ func (x *search) bestWay(u *unit, q query, depth int) (way, bool) {
 	return best, found
 }
 
-// wayHosts lists hosts that could take u by themselves, were room made there: for the unit that the way is for those where somebody may give
-// way, since room without that was looked for before, and a fleet has many hosts that are full of its like.
+// wayHosts lists hosts that could take u by themselves, were room made there by those who may leave: for the unit that the way is for
+// those where somebody may give way, since room without that was looked for before, and a fleet has many hosts that are full of its like.
 func (x *search) wayHosts(u *unit, q query, depth int) []hostIx {
 	scan := maxEjectScan
 	if depth == 0 {
 		scan = maxWayScan
 	}
 	return x.hostsFor(u, q.host, scan, func(h hostIx) bool {
+		if !x.holds(u, h) {
+			return false
+		}
 		_, refused := x.fitLax(u, h, q)
 		return helpable(refused) && (depth > 0 || len(x.givers(u, h, q)) > 0)
 	})

@@ -77,21 +77,24 @@ func (x *search) movesOf(list []eviction) int {
 
 // ejectable lists hosts that could take u if those gave way who may.
 func (x *search) ejectable(u *unit, avoid hostIx) []hostIx {
-	return x.hostsFor(u, avoid, maxEjectScan, func(h hostIx) bool {
-		host := &x.hosts[h]
-		cpu, memory := host.freeCPU(), host.freeMemory()
-		for _, i := range host.vms {
-			if cpu >= u.cpu && memory >= u.memory {
-				return true
-			}
-			v := &x.vms[i]
-			if v.unit != none && &x.units[v.unit] != u && x.yields(&x.units[v.unit], u) || slices.Contains(u.vms, i) {
-				cpu += v.snap.CPU
-				memory += v.snap.Memory
-			}
+	return x.hostsFor(u, avoid, maxEjectScan, func(h hostIx) bool { return x.holds(u, h) })
+}
+
+// holds says whether h has the CPU and memory for u once all are gone from it who yield to u.
+func (x *search) holds(u *unit, h hostIx) bool {
+	host := &x.hosts[h]
+	cpu, memory := host.freeCPU(), host.freeMemory()
+	for _, i := range host.vms {
+		if cpu >= u.cpu && memory >= u.memory {
+			return true
 		}
-		return cpu >= u.cpu && memory >= u.memory
-	})
+		v := &x.vms[i]
+		if v.unit != none && &x.units[v.unit] != u && x.yields(&x.units[v.unit], u) || slices.Contains(u.vms, i) {
+			cpu += v.snap.CPU
+			memory += v.snap.Memory
+		}
+	}
+	return cpu >= u.cpu && memory >= u.memory
 }
 
 // hostsFor lists the first maxEjectHosts of so many hosts, none of them avoid, that could take u by themselves and that could be made
