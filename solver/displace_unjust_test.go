@@ -9,7 +9,7 @@ import (
 	"github.com/berth-project/berth/solver"
 )
 
-// TestNobodyGivesWayForNothing solves the fleets, 14 of the first 60,000, in which somebody gave way and what came later took the reason for it away:
+// TestNobodyGivesWayForNothing solves the fleets, 13 of the first 60,000, in which somebody gave way and what came later took the reason for it away:
 // whom the plan displaced came back, its room went to a lower priority, or the one for whom it left found another place. Nothing is left out of
 // the plan for that, and no higher priority goes without a place that a lower one could give it.
 func TestNobodyGivesWayForNothing(t *testing.T) {
