@@ -121,30 +121,34 @@ func (s *state) free(m modIx) bool {
 	if h == none {
 		return true
 	}
-	host := s.hosts[h] // a copy
-	if host.snap.Unreachable {
+	if s.hosts[h].snap.Unreachable {
 		return false
 	}
-	before, after := host.snap, s.without(m)
-	host.snap = after
+	before, host := s.hosts[h], s.bare(m)
 	if !s.packs(&host, h, nil) {
 		return false
 	}
-	for _, i := range host.vms {
-		v := &s.vms[i]
-		if c := v.need.NICClass; !host.hasClass(c) && s.hosts[h].hasClass(c) {
-			return false
-		}
-		if len(v.snap.VNICs) > 0 && len(before.NICs) > 0 && len(after.NICs) == 0 {
-			return false
-		}
-		if slices.ContainsFunc(s.needed(v), func(p fleet.PoolID) bool {
-			return slices.Contains(before.Pools, p) && !slices.Contains(after.Pools, p)
-		}) {
-			return false
-		}
+	return !slices.ContainsFunc(host.vms, func(i vmIx) bool { return s.loses(&s.vms[i], &before, &host) })
+}
+
+// bare is a copy of the host of m without m.
+func (s *state) bare(m modIx) hostState {
+	host := s.hosts[s.mods[m].host]
+	host.snap = s.without(m)
+	return host
+}
+
+// loses says whether v would lose a class of NIC, its last NIC or a pool, were its host as after and no longer as before.
+func (s *state) loses(v *vmState, before, after *hostState) bool {
+	if c := v.need.NICClass; !after.hasClass(c) && before.hasClass(c) {
+		return true
 	}
-	return true
+	if len(v.snap.VNICs) > 0 && len(before.snap.NICs) > 0 && len(after.snap.NICs) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(s.needed(v), func(p fleet.PoolID) bool {
+		return slices.Contains(before.snap.Pools, p) && !slices.Contains(after.snap.Pools, p)
+	})
 }
 
 // needed are the pools that the disks of v, and their backing chains, lie on.
@@ -187,6 +191,7 @@ func (m *modState) helps(c string) bool {
 // wiring is a module that makes a place for a unit, and the place.
 type wiring struct {
 	module modIx
+	freed  []eviction // who leaves its old host first
 	to     place
 	lacks  string // the constraint that refused the host
 	cost   points
@@ -205,7 +210,7 @@ func (x *search) makeRoom(u *unit, avoid hostIx, why func(vmIx, place) string) b
 // bestModule is the cheapest way of making a place for u by one module.
 func (x *search) bestModule(u *unit, avoid hostIx) (wiring, bool) {
 	var best wiring
-	found, tries := false, maxModuleTries
+	found, tries, freeing := false, maxModuleTries, maxFreeing
 	refused := map[hostIx]string{}
 	for i := range x.mods {
 		m := modIx(i) // fewer modules than 2^31
@@ -228,30 +233,51 @@ func (x *search) bestModule(u *unit, avoid hostIx) (wiring, bool) {
 					free = 1
 				}
 			}
-			if tries--; free == 0 || tries < 0 {
+			if tries--; tries < 0 || free == 0 && freeing <= 0 {
 				break
 			}
-			mark := len(x.log)
-			if !x.attachSafely(m, h) {
-				x.undo(mark)
-				continue
+			if free == 0 {
+				freeing--
 			}
-			p, r := x.fit(u, h, anywhere)
-			x.undo(mark)
-			cost := p.cost + points(plan.ModuleCost(x.p.Weights))
-			if r == "" && (!found || cost < best.cost || cost == best.cost && x.better(p, best.to, x.opts.Seed)) {
-				best, found = wiring{m, p, lacks, cost}, true
+			w, ok := x.tryModule(u, m, h, free == 1)
+			w.lacks = lacks
+			if ok && (!found || w.cost < best.cost || w.cost == best.cost && x.better(w.to, best.to, x.opts.Seed)) {
+				best, found = w, true
 			}
 		}
 	}
 	return best, found
 }
 
-// wire attaches the module of w and places u.
+// tryModule is the place for u on h with the module m there, those who need it where it is moved elsewhere first unless it is free.
+// Nothing has changed when it returns.
+func (x *search) tryModule(u *unit, m modIx, h hostIx, free bool) (wiring, bool) {
+	mark := len(x.log)
+	defer x.undo(mark)
+	w := wiring{module: m, cost: points(plan.ModuleCost(x.p.Weights))}
+	if !free {
+		freed, cost, ok := x.vacate(u, m)
+		if !ok {
+			return wiring{}, false
+		}
+		w.freed, w.cost = freed, w.cost+cost
+	}
+	if !x.attachSafely(m, h) {
+		return wiring{}, false
+	}
+	p, refused := x.fit(u, h, anywhere)
+	w.to, w.cost = p, w.cost+p.cost
+	return w, refused == ""
+}
+
+// wire frees and attaches the module of w and places u.
 func (x *search) wire(u *unit, w wiring, why func(vmIx, place) string) bool {
-	if len(x.log)+1+len(u.vms) > x.opts.MaxSteps {
+	if len(x.log)+x.movesOf(w.freed)+1+len(u.vms) > x.opts.MaxSteps {
 		x.stopped = true
 		return false
+	}
+	for _, e := range w.freed {
+		x.commit(&x.units[e.unit], e.to, x.whyFree(u, w.module))
 	}
 	host := x.hosts[w.to.host].snap.ID
 	x.attach(w.module, w.to.host)
@@ -259,6 +285,9 @@ func (x *search) wire(u *unit, w wiring, why func(vmIx, place) string) bool {
 	last.why = fmt.Sprintf("makes a place for %s (%s, priority %d): %s refuses it by %s without the module", x.names(u.vms),
 		x.vms[u.vms[0]].need.Level, u.priority, host, w.lacks)
 	last.where = x.origin()
+	if len(w.freed) > 0 {
+		last.where += " any more"
+	}
 	return x.commit(u, w.to, why)
 }
 
