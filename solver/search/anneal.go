@@ -303,8 +303,8 @@ func (x *Search) step(temp float64) {
 	limit := int64(temp * logTable[rnd&(logs-1)])
 	switch rnd >> 12 & 7 {
 	case 0:
-		if x.eject && rnd>>15&1 == 0 {
-			if b := int32(x.rnd.below(s.nh)); b != s.host[v] {
+		if x.eject && (s.never != nil || rnd>>15&1 == 0) { // where hosts are scarce, VMs go home by being ejected
+			if b := x.anyHost(v); b != s.host[v] {
 				x.tryEject(v, b, limit)
 			}
 			return
@@ -313,7 +313,7 @@ func (x *Search) step(temp float64) {
 			x.tryShift(v, in, limit)
 		}
 	case 1, 2:
-		if b := int32(x.rnd.below(s.nh)); b != s.host[v] {
+		if b := x.anyHost(v); b != s.host[v] {
 			x.tryShift(v, b, limit)
 		}
 	case 3, 4:

@@ -3,7 +3,8 @@ package search
 import "math"
 
 // An ejection is how a large VM comes to where only small ones would have to make room: it goes there whatever the room,
-// and up to maxEjected VMs leave, the cheapest of some, for its old host or any. The whole is judged as one move.
+// and up to maxEjected VMs leave, the cheapest of some, for its old host, their own initial one, which always has room for
+// what is transient in them, or any. The whole is judged as one move.
 const (
 	maxEjected = 4
 	ejectLooks = 8 // candidates for each one that leaves
@@ -74,8 +75,11 @@ func (x *Search) bestLeaver(v, a, b int32) (vm, to int32) {
 			continue
 		}
 		c := a
-		if n&1 == 1 {
-			c = int32(x.rnd.below(s.nh))
+		switch {
+		case n&1 == 1:
+			c = x.anyHost(w)
+		case n&2 == 2 && s.initial[w] >= 0:
+			c = s.initial[w]
 		}
 		if c == b || !s.shiftFits(w, c) || s.initial[w] >= 0 && s.initial[w] != c && s.moveCost[w] < 0 {
 			continue

@@ -23,6 +23,7 @@ const (
 	longShare    = 0.27
 	longRuns     = 2
 	hottestStiff = 1
+	hotScarce    = 3 // the same where few hosts could take a VM: ejections alone move the largest, and seldom
 )
 
 // opening is a cooling from hot that comes before the rounds: its heat, and how it goes.
@@ -57,6 +58,9 @@ func (x *Search) openLong(unit, low float64, progress func() float64) float64 {
 		{heat{hottest, low, true}, pricings[loose], false},
 		{heat{hottest, low, true}, pricings[tight], false},
 		{heat{hottestStiff, low, true}, pricings[stiff], true},
+	}
+	if x.s.never != nil {
+		trials[stiff].hot = hotScarce
 	}
 	from, best := 0.0, 0
 	var least model.Points

@@ -46,12 +46,20 @@ func (s *state) inZone(g, z int32) int32 {
 	return n
 }
 
-// mayPlace says whether host h admits v at all: open, and of a class that fits.
-func (s *state) mayPlace(v, h int32) bool {
-	if !s.open[h] && s.initial[v] != h {
+// mayPlace says whether host h admits v at all, and where that is known, whether it could ever have room.
+func (t *tables) mayPlace(v, h int32) bool {
+	if t.never != nil {
+		return !t.never[int(v)*t.nh+int(h)]
+	}
+	return t.admits(int(v), int(h))
+}
+
+// admits says whether host h is open to v and of a class that fits.
+func (t *tables) admits(v, h int) bool {
+	if !t.open[h] && int(t.initial[v]) != h {
 		return false
 	}
-	return !s.fitAny || s.fit[int(s.class[v])*s.classes+int(s.hostClass[h])] >= 0
+	return !t.fitAny || t.fit[int(t.class[v])*t.classes+int(t.hostClass[h])] >= 0
 }
 
 // roomFor says whether h has room for v; what is short already does not matter for a VM that takes none of it.

@@ -47,6 +47,10 @@ type tables struct {
 	fitAny              bool      // Fit has prices or Forbidden
 	hostVM              []int64   // On by host
 	onAny               bool
+	// Hosts that could ever take a VM, its initial one apart, are can[canAt[v]:canAt[v+1]]; never says of a pair, by
+	// [vm*nh+host], that no search may make it. Both nil: not worth keeping.
+	canAt, can []int32
+	never      []bool
 }
 
 // counter is where VMs of a group are counted by domain: a run of the state's counts, or off < 0: by looking at each member.
@@ -71,6 +75,7 @@ func newTables(p *model.Problem) *tables {
 	t.addHosts()
 	t.addGroups()
 	t.sortMovable()
+	t.addReach()
 	return t
 }
 
