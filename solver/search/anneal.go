@@ -155,6 +155,10 @@ func (x *Search) measure(n int64) float64 {
 func (x *Search) relax(top, low, unit float64, how pricing, progress func() float64) {
 	s := x.s
 	price := newPrices(x.basePrices(unit))
+	rules := rulePrice{grown: 1}
+	if x.lax && s.laxable() {
+		rules.base = ruleShare * unit
+	}
 	from, was := progress(), 0.0
 	for n := 0; ; n++ {
 		p := progress()
@@ -167,17 +171,20 @@ func (x *Search) relax(top, low, unit float64, how pricing, progress func() floa
 				price.follow(s, (at-was)/(1-how.squeeze), math.Log(how.squeezed))
 			}
 			price.set(s, how.hot+(how.cold-how.hot)*at)
+			rules.follow(s, at, at-was)
 			was = at
 		}
 		x.steady(top*math.Pow(low/top, at), x.block)
 	}
-	for n := 0; s.shortTotal > 0 && n < mends && progress() < 1; n++ {
+	for n := 0; s.penalty() > 0 && n < mends && progress() < 1; n++ {
 		price.follow(s, 1, math.Log(1.5))
 		price.set(s, how.cold)
+		rules.follow(s, 1, math.Log(1.5)/math.Log(ruleSqueezed)*(1-ruleSqueeze))
 		x.steady(low, 16*x.block)
 	}
-	over := s.shortTotal > 0
+	over := s.penalty() > 0
 	s.setPrice(nil)
+	s.setRule(0)
 	if over {
 		x.revert()
 		return

@@ -19,11 +19,11 @@ func (x *Search) tryEject(v, b int32, limit int64) {
 	if s.slow[v] || !s.mayPlace(v, b) || s.initial[v] >= 0 && s.initial[v] != b && s.moveCost[v] < 0 {
 		return
 	}
-	if g := s.group[v]; g >= 0 && s.ruled[g] && !s.rulesAllow(g, v, b) {
+	if g := s.group[v]; g >= 0 && s.ruled[g] && s.keeps(g) && !s.rulesAllow(g, v, b) {
 		return
 	}
 	a := s.host[v]
-	before := s.total + s.shortTotal
+	before := s.total + s.penalty()
 	x.slackWas = append(x.slackWas[:0], s.slack[int(b)*s.nr:int(b+1)*s.nr]...)
 	x.chain = append(x.chain[:0], ejected{v, a})
 	s.shift(v, b)
@@ -34,11 +34,11 @@ func (x *Search) tryEject(v, b int32, limit int64) {
 		}
 		x.chain = append(x.chain, ejected{w, b})
 		s.shift(w, c)
-		if s.total+s.shortTotal-before <= limit && x.kept(b) {
+		if s.total+s.penalty()-before <= limit && x.kept(b) {
 			break
 		}
 	}
-	if s.total+s.shortTotal-before > limit || !x.kept(b) {
+	if s.total+s.penalty()-before > limit || !x.kept(b) {
 		for i := len(x.chain) - 1; i >= 0; i-- {
 			s.shift(x.chain[i].v, x.chain[i].from)
 		}

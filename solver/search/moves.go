@@ -6,7 +6,7 @@ func (s *state) shiftFits(v, b int32) bool {
 		return false
 	}
 	g := s.group[v]
-	return g < 0 || !s.ruled[g] || s.rulesAllow(g, v, b)
+	return g < 0 || !s.ruled[g] || !s.keeps(g) || s.rulesAllow(g, v, b)
 }
 
 // shiftDelta is what the total changes by when v goes from its host to b, with the price of missing room where it has one.
@@ -24,6 +24,9 @@ func (s *state) shiftDelta(v, b int32, limit int64) int64 {
 	}
 	if s.p.GroupMove != 0 && s.group[v] >= 0 {
 		c += s.groupDelta(s.group[v], s.movedChange(v, b), -1, 0)
+	}
+	if g := s.group[v]; s.rule > 0 && g >= 0 && s.ruled[g] {
+		c += s.rule * s.breaks(g, a, b)
 	}
 	if s.price != nil { // nothing but sums of what is not negative from here
 		if c = s.shiftShort(v, b, c, limit); c > limit {
@@ -86,6 +89,9 @@ func (s *state) groupDelta(g, dg, f, df int32) int64 {
 
 // shift moves v to b.
 func (s *state) shift(v, b int32) {
+	if g := s.group[v]; s.rule > 0 && g >= 0 && s.ruled[g] {
+		s.broken += s.breaks(g, s.host[v], b)
+	}
 	s.leave(v)
 	s.enter(v, b)
 }
@@ -104,6 +110,8 @@ func (s *state) swapFits(v, w int32) bool {
 		return true
 	case g == f:
 		return !s.apart[g].mixed // who of a group sits where changes no count
+	case (!rg || !s.keeps(g)) && (!rf || !s.keeps(f)):
+		return true
 	case rg && s.near[g].on && rf && s.near[f].on && s.zone[a] != s.zone[b]:
 		return s.swapNear(v, w)
 	}
@@ -117,16 +125,19 @@ func (s *state) swapNear(v, w int32) bool {
 	if !s.rulesAllow(g, v, b) {
 		return false
 	}
-	put := func(from, to int32) { // count looks at hosts, so that v is nowhere in between
-		s.host[v] = -1
-		s.count(g, from, -1)
-		s.host[v] = to
-		s.count(g, to, 1)
-	}
-	put(a, b)
+	s.recount(v, a, b)
 	ok := s.rulesAllow(f, w, a)
-	put(b, a)
+	s.recount(v, b, a)
 	return ok
+}
+
+// recount makes the counters of v's group those of v on host b, not a, and nothing else.
+func (s *state) recount(v, a, b int32) {
+	g := s.group[v]
+	s.host[v] = -1 // count looks at hosts, so that v is nowhere in between
+	s.count(g, a, -1)
+	s.host[v] = b
+	s.count(g, b, 1)
 }
 
 // swapRoom says whether host h has room for w once v has left it.
@@ -162,6 +173,9 @@ func (s *state) swapDelta(v, w int32, limit int64) int64 {
 			c += s.groupDelta(f, s.movedChange(w, a), -1, 0)
 		}
 	}
+	if s.rule > 0 {
+		c += s.rule * s.breaksSwap(v, w)
+	}
 	if s.price != nil {
 		if c = s.swapShort(v, w, c, limit); c > limit {
 			return c
@@ -182,6 +196,9 @@ func (s *state) swapDelta(v, w int32, limit int64) int64 {
 // swap changes the hosts of v and w.
 func (s *state) swap(v, w int32) {
 	a, b := s.host[v], s.host[w]
+	if s.rule > 0 {
+		s.broken += s.breaksSwap(v, w)
+	}
 	s.leave(v)
 	s.leave(w)
 	s.enter(v, b)

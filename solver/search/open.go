@@ -1,6 +1,11 @@
 package search
 
-import "github.com/berth-project/berth/plan/model"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/berth-project/berth/plan/model"
+)
 
 // fullHeat is how many steps for each VM a cooling from `hot` needs to come to more than one from lower down.
 const fullHeat = 3000
@@ -14,14 +19,14 @@ const (
 	crowded    = 250  // VMs for each host; where there are more, what the smallest do is still worth cooling further for
 )
 
-// A run of longRun steps for each VM tries each price of room in a cooling of its own, trialShare of the whole, and gives
-// longShare to each of longRuns more with the price that came out best: what a cooling comes to differs much by chance where
-// hosts are full. All start where the search did, since what a cooling has packed, another does not let go.
+// A run of longRun steps for each VM tries each price of room, and rules as prices, in a cooling of its own, trialShare of the
+// whole, and gives longShare to each of longRuns more in the way that came out best: what a cooling comes to differs much by
+// chance where hosts are full. All start where the search did, since what a cooling has packed, another does not let go.
 const (
 	longRun      = 400_000
-	trialShare   = 0.07
-	longShare    = 0.27
-	longRuns     = 2
+	trialShare   = 0.06
+	longShare    = 0.14
+	longRuns     = 4
 	hottestStiff = 1
 	hotScarce    = 3 // the same where few hosts could take a VM: ejections alone move the largest, and seldom
 )
@@ -31,6 +36,7 @@ type opening struct {
 	heat
 	how   pricing
 	eject bool
+	lax   bool
 }
 
 // open makes the coolings from hot, and says what share of the run they had.
@@ -44,7 +50,7 @@ func (x *Search) open(unit, perVM float64, progress func() float64) float64 {
 	}
 	first := min(1, max(firstLeast, firstSteps/perVM))
 	top := hottest * min(1, perVM*first/fullHeat)
-	x.how, x.eject = pricings[x.seed%2], false
+	x.how, x.eject, x.lax = pricings[x.seed%2], false, false
 	if perVM*first < fullHeat { // a tight price freezes a short cooling
 		x.how = pricings[loose]
 	}
@@ -52,31 +58,48 @@ func (x *Search) open(unit, perVM float64, progress func() float64) float64 {
 	return first
 }
 
-// openLong finds by trial how this problem wants room priced, since nothing else tells, and cools slowly so.
+// openLong finds by trial how this problem wants room priced, and whether rules too, since nothing else tells, and cools slowly
+// so, several times. Trials are short and vary by chance, so that where rules can be priced one of the long coolings has them the
+// other way.
 func (x *Search) openLong(unit, low float64, progress func() float64) float64 {
-	trials := []opening{
-		{heat{hottest, low, true}, pricings[loose], false},
-		{heat{hottest, low, true}, pricings[tight], false},
-		{heat{hottestStiff, low, true}, pricings[stiff], true},
-	}
+	stiffest := float64(hottestStiff)
 	if x.s.never != nil {
-		trials[stiff].hot = hotScarce
+		stiffest = hotScarce
 	}
-	from, best := 0.0, 0
-	var least model.Points
-	fewest := len(x.s.p.VMs) + 1
-	for i, o := range trials {
-		cost, lost := x.afresh(o, unit, stretch(progress, from, trialShare))
+	trials := []*trial{
+		{opening: opening{heat: heat{hottest, low, true}, how: pricings[loose]}},
+		{opening: opening{heat: heat{hottest, low, true}, how: pricings[tight]}},
+		{opening: opening{heat: heat{stiffest, low, true}, how: pricings[stiff], eject: true}},
+	}
+	laxable := x.s.laxable()
+	if laxable {
+		trials = append(trials,
+			&trial{opening: opening{heat: heat{hottest, low, true}, how: pricings[loose], lax: true}},
+			&trial{opening: opening{heat: heat{stiffest, low, true}, how: pricings[stiff], eject: true, lax: true}})
+	}
+	from := 0.0
+	for _, t := range trials {
+		t.cost, t.lost = x.afresh(t.opening, unit, stretch(progress, from, trialShare))
 		from += trialShare
-		if lost < fewest || lost == fewest && cost < least {
-			best, least, fewest = i, cost, lost
-		}
 	}
-	for range longRuns {
-		x.afresh(trials[best], unit, stretch(progress, from, longShare))
+	slices.SortStableFunc(trials, func(a, b *trial) int { return cmp.Or(cmp.Compare(a.lost, b.lost), cmp.Compare(a.cost, b.cost)) })
+	first := trials[0].opening
+	for n := range longRuns {
+		o := first
+		if laxable && n == 1 {
+			o = trials[slices.IndexFunc(trials, func(t *trial) bool { return t.lax != first.lax })].opening
+		}
+		x.afresh(o, unit, stretch(progress, from, longShare))
 		from += longShare
 	}
 	return from
+}
+
+// trial is an opening tried shortly, and what it came to, in points and VMs without a host.
+type trial struct {
+	opening
+	cost model.Points
+	lost int
 }
 
 // afresh makes a cooling from where the search started, and says what it came to by itself, in points and VMs without a
@@ -85,7 +108,7 @@ func (x *Search) afresh(o opening, unit float64, progress func() float64) (model
 	kept, cost, lost := x.best, x.bestCost, x.bestLost
 	x.best, x.bestLost = x.from.Clone(), len(x.s.p.VMs)+1
 	x.again(x.from)
-	x.how, x.eject = o.how, o.eject
+	x.how, x.eject, x.lax = o.how, o.eject, o.lax
 	x.cooling(o.heat, unit, false, progress)
 	own, without := x.bestCost, x.bestLost
 	if lost < without || lost == without && cost <= own {

@@ -14,6 +14,7 @@ type arm struct {
 	heat
 	length float64 // steps for each VM
 	eject  bool
+	lax    bool
 	price  int     // of pricings
 	rate   float64 // gain for each step, of late
 	tried  int
@@ -41,6 +42,10 @@ func (x *Search) rounds(unit float64, about int64, progress func() float64) {
 	}
 	ways := []*arm{{eject: true}, {}}
 	prices := []*arm{{price: loose}, {price: tight}, {price: stiff}}
+	rules := []*arm{{}}
+	if x.s.laxable() {
+		rules = append(rules, &arm{lax: true})
+	}
 	perVM := float64(about) / float64(len(x.s.movable)+1)
 	for {
 		from := progress()
@@ -53,13 +58,13 @@ func (x *Search) rounds(unit float64, about int64, progress func() float64) {
 			}
 		}
 		left := (1 - from) * perVM
-		a, way, price := x.choose(arms, left), x.choose(ways, left), x.choose(prices, left)
+		a, way, price, rule := x.choose(arms, left), x.choose(ways, left), x.choose(prices, left), x.choose(rules, left)
 		length := min(a.length/perVM, 1-from)
 		if 1-from < 1.5*length {
 			length = 1 - from
 		}
 		cost, lost, steps := x.bestCost, x.bestLost, x.steps
-		x.eject, x.how = way.eject, pricings[price.price]
+		x.eject, x.how, x.lax = way.eject, pricings[price.price], rule.lax
 		x.cooling(a.heat, unit, false, stretch(progress, from, length))
 		gain := float64(cost - x.bestCost)
 		if x.bestLost < lost {
@@ -70,6 +75,7 @@ func (x *Search) rounds(unit float64, about int64, progress func() float64) {
 		way.paid(rate)
 		if a.relaxed {
 			price.paid(rate)
+			rule.paid(rate)
 		}
 		if gain == 0 {
 			a.length *= longer

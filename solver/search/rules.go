@@ -124,9 +124,16 @@ func (s *state) apartMixed(g, v, b int32) bool {
 }
 
 func (s *state) spreadAllows(c *counter, g, a, b int32) bool {
+	next := s.spreadAfter(c, g, a, b)
+	return next >= c.min || next >= s.distinct[g]
+}
+
+// spreadAfter is how many domains group g is in once a VM of it has gone from host a to b.
+func (s *state) spreadAfter(c *counter, g, a, b int32) int32 {
+	next := s.distinct[g]
 	from, to := s.domain[c.level][a], s.domain[c.level][b]
 	if from == to {
-		return true
+		return next
 	}
 	var nf, nt int32
 	if c.off >= 0 {
@@ -134,15 +141,13 @@ func (s *state) spreadAllows(c *counter, g, a, b int32) bool {
 	} else {
 		nf, nt = s.inDomain(g, c.level, from), s.inDomain(g, c.level, to)
 	}
-	now := s.distinct[g]
-	next := now
 	if nf == 1 {
 		next--
 	}
 	if nt == 0 {
 		next++
 	}
-	return next >= c.min || next >= now
+	return next
 }
 
 // spreadAdmits judges a VM that has no host yet: until the group is spread enough each one takes a new domain, and the last

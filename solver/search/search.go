@@ -26,6 +26,7 @@ type Search struct {
 	meet      func(*Search) *model.Assignment
 	how       pricing // of room
 	eject     bool    // ejections are tried
+	lax       bool    // rules about groups have a price in the relaxed part
 	// Of the ejection that is being judged: what host b had free, who has moved, and what missing room is rated at.
 	slackWas    []int64
 	chain       []ejected
@@ -100,7 +101,7 @@ func (x *Search) touch(v int32) {
 // note keeps the present state if it is the best so far: fewer VMs without a host, or else cheaper.
 func (x *Search) note() {
 	s := x.s
-	if s.shortTotal > 0 || len(s.lost) > x.bestLost || s.total >= x.bestCost && len(s.lost) == x.bestLost {
+	if s.shortTotal > 0 || s.broken > 0 || len(s.lost) > x.bestLost || s.total >= x.bestCost && len(s.lost) == x.bestLost {
 		return
 	}
 	x.bestCost, x.bestLost = s.total, len(s.lost)

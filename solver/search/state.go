@@ -23,6 +23,8 @@ type state struct {
 	price      []int64
 	short      []int64 // by host
 	shortTotal int64
+	rule       int64  // price of a broken rule about groups; 0: they are kept
+	broken     int64  // how many are, while they have a price
 	disks      *disks // nil: no VM has disks
 	nics       *nics  // nil: no VM has NICs
 }

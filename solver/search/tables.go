@@ -39,6 +39,7 @@ type tables struct {
 	memberAt            []int32
 	apart, spread, near []counter // by group
 	ruled               []bool    // by group: any rule about its VMs
+	mostRule            int64     // what a broken rule may cost before the cost of all could overflow
 	depends             []bool    // by group: needs or is needed
 	neededBy            [][]int32
 	movable             []int32   // VMs that may change host
@@ -224,11 +225,16 @@ func (t *tables) addGroups() {
 	}
 	t.apart, t.spread, t.near = make([]counter, t.ng), make([]counter, t.ng), make([]counter, t.ng)
 	t.ruled = make([]bool, t.ng)
-	words := int32(0)
+	words, rules := int32(0), int64(t.nv)
 	for g := range t.ng {
 		t.addCounters(g, &words)
+		rules += int64(max(0, t.spread[g].min)) + int64(len(p.Groups[g].Needs))*int64(t.zones)
 	}
+	t.mostRule = mostPenalty / (1 + rules)
 }
+
+// mostPenalty is what all broken rules together cost at most.
+const mostPenalty = 1 << 60
 
 func (t *tables) of(g int) []int32 { return t.members[t.memberAt[g]:t.memberAt[g+1]] }
 
