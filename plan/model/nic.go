@@ -9,22 +9,17 @@ import (
 // take a node a need.
 const maxPackNodes = 20_000
 
-// Pack says whether every need gets its queues and its rate on one NIC of its class at least, no NIC giving more than
-// it has. Exact up to a limit of steps; beyond, the answer is no, so that a yes is always true. It changes neither
-// slice. For many calls, a Packer allocates nothing.
-func Pack(rooms []NIC, needs []NICNeed) bool {
-	var k Packer
-	return k.Pack(rooms, needs)
-}
-
-// Packer is Pack with memory that is used again. The zero value is ready; not for use by two at once.
+// Packer packs NICs with memory that is used again, so that many calls allocate nothing. The zero value is ready; not for use
+// by two at once.
 type Packer struct {
 	rooms []NIC
 	needs []NICNeed
 	nodes int
 }
 
-// Pack is the function Pack.
+// Pack says whether every need gets its queues and its rate on one NIC of its class at least, no NIC giving more than
+// it has. Exact up to a limit of steps; beyond, the answer is no, so that a yes is always true. It changes neither
+// slice.
 func (k *Packer) Pack(rooms []NIC, needs []NICNeed) bool {
 	k.needs = k.needs[:0]
 	for _, n := range needs {

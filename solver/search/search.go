@@ -144,6 +144,3 @@ func (x *Search) Best() *model.Assignment { return x.best.Clone() }
 
 // BestCost is the cost of Best.
 func (x *Search) BestCost() model.Points { return x.bestCost }
-
-// Steps is how many moves were tried since New.
-func (x *Search) Steps() int64 { return x.steps }
