@@ -20,11 +20,11 @@ type arm struct {
 	tried  int
 }
 
-// ladder is what rounds start at, from what melts all to what stirs only the smallest VMs, and how many steps for each VM
-// the first round of each is given.
+// ladder is what rounds start at, from what melts all to what stirs only the smallest VMs and then, where load is all gone, the
+// prices of moves alone, and how many steps for each VM the first round of each is given.
 var ladder = []struct{ hot, cold, length float64 }{
 	{3, 1e-2, 8000}, {1, 3e-3, 8000}, {0.3, 1e-3, 4000}, {0.1, 1e-4, 2000}, {0.025, cold, 1000}, {6e-3, cold / 10, 1000},
-	{1e-3, cold / 10, 1000},
+	{1e-3, cold / 10, 1000}, {2e-4, 1e-6, 2000}, {2e-5, 1e-7, 2000},
 }
 
 // longer is what a round that brought nothing is lengthened by.
