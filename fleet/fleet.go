@@ -307,6 +307,26 @@ type Relocation struct {
 	FromHost Host   `json:"fromHost"`
 	ToHost   Host   `json:"toHost"`
 	Pools    []Pool `json:"pools"` // every pool named in From and To
+	// Files are what the images of disks are called where the plan cannot tell: it does not know the names that are taken in
+	// a pool. The driver chooses them before the move begins, and the journal keeps them; no plan has any.
+	Files []DiskFile `json:"-"`
+}
+
+// DiskFile is what the image of one disk is called at both ends of a move.
+type DiskFile struct {
+	Disk DiskID `json:"disk"`
+	Path string `json:"path"` // before the move, in the driver's own notation
+	Name string `json:"name"` // at the target, without folder or pool
+}
+
+// File is what r says of the disk's image; nil: nothing, the image keeps its name.
+func (r *Relocation) File(id DiskID) *DiskFile {
+	for i := range r.Files {
+		if r.Files[i].Disk == id {
+			return &r.Files[i]
+		}
+	}
+	return nil
 }
 
 // Observed is what the hypervisors say now of one VM.

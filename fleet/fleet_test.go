@@ -215,3 +215,21 @@ func FuzzDecodeSnapshot(f *testing.F) {
 		}
 	})
 }
+
+// TestFilesAreNoPlan: the names that a driver chose for images are not part of what a plan file says, or may say.
+func TestFilesAreNoPlan(t *testing.T) {
+	t.Parallel()
+	r := fleet.Relocation{Files: []fleet.DiskFile{{Disk: "vda", Path: "/ssd/disk.raw", Name: "disk-1.raw"}}}
+	b, err := json.Marshal(r)
+	if err != nil || strings.Contains(string(b), "disk-1.raw") {
+		t.Errorf("%s, %v", b, err)
+	}
+	for _, text := range []string{`{"files":[]}`, `{"Files":[]}`} {
+		if err := fleet.DecodeJSON("relocation", []byte(text), &r); err == nil {
+			t.Errorf("%s is taken for a relocation", text)
+		}
+	}
+	if r.File("vdb") != nil || r.File("vda") == nil {
+		t.Errorf("files %+v", r.Files)
+	}
+}

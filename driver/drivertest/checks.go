@@ -308,6 +308,35 @@ func checkPrecheckTaken(t *testing.T, s *suite) {
 	s.wantRefused(t, r)
 }
 
+// checkNameTaken: a driver that chooses names finds a way round a file that lies where the first disk's image would go, and
+// leaves the choice alone where nothing does.
+func checkNameTaken(t *testing.T, s *suite) {
+	t.Helper()
+	n, ok := s.Mover.(Namer)
+	if !ok || s.Take == nil {
+		t.Skip("the driver chooses no names, or the world cannot take one")
+	}
+	r := s.relocation(t, s.h.Moves[0])
+	if files, err := n.ChooseFiles(s.context(t), r); err != nil || len(files) != 0 {
+		t.Fatalf("ChooseFiles with nothing in the way: %+v, %v, expected none", files, err)
+	}
+	s.Take(t, r)
+	var err error
+	if r.Files, err = n.ChooseFiles(s.context(t), r); err != nil || len(r.Files) != 1 || r.Files[0].Disk != r.VM.Disks[0].ID {
+		t.Fatalf("ChooseFiles: %+v, %v, expected a name for disk %s", r.Files, err, r.VM.Disks[0].ID)
+	}
+	power, on := finalPower(r.VM)
+	s.wantAt(t, r, r.From, power)
+	if err := s.Mover.Precheck(s.context(t), r); err != nil {
+		t.Fatalf("Precheck: %v", err)
+	}
+	if err := s.Mover.Relocate(s.context(t), r, on, nil); err != nil {
+		t.Fatalf("Relocate: %v", err)
+	}
+	s.wantAt(t, r, r.To, power)
+	s.wantMoved(t, r, power)
+}
+
 func checkPrecheckFull(t *testing.T, s *suite) {
 	t.Helper()
 	if s.Fill == nil {

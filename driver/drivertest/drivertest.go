@@ -29,6 +29,11 @@ type Mover interface {
 	Relocate(ctx context.Context, r fleet.Relocation, powerOn bool, progress func(done, total fleet.Bytes)) error
 }
 
+// Namer is what internal/executor asks of a driver whose images can find their names taken; see there.
+type Namer interface {
+	ChooseFiles(ctx context.Context, r fleet.Relocation) ([]fleet.DiskFile, error)
+}
+
 // Harness builds worlds and says which moves the driver can make in one.
 type Harness struct {
 	// New builds a fresh world and tears it down with t.Cleanup.
@@ -58,8 +63,8 @@ type World struct {
 	Mover  Mover
 	// Image is one image file with its whole content.
 	Image Image
-	// Take makes the place that r needs at its target (a file, a definition) taken by something that is not
-	// r's. Nil: the hypervisor resolves such clashes itself.
+	// Take makes the place that r needs at its target (a file; a definition, where the driver is no Namer) taken by something
+	// that is not r's. Nil: the hypervisor resolves such clashes itself.
 	Take func(t *testing.T, r fleet.Relocation)
 	// Fill leaves less free room in the pool than any VM of the world needs.
 	Fill func(t *testing.T, pool fleet.PoolID)
@@ -95,6 +100,7 @@ func Run(t *testing.T, h Harness) {
 		{"OpenImageMissing", checkOpenImageMissing},
 		{"PrecheckRefuses", checkPrecheckRefuses},
 		{"PrecheckTaken", checkPrecheckTaken},
+		{"NameTaken", checkNameTaken},
 		{"PrecheckFull", checkPrecheckFull},
 		{"Gone", checkGone},
 		{"CancelledBefore", checkCancelledBefore},

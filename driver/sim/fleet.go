@@ -24,6 +24,7 @@ type Fleet struct {
 	modules    []fleet.IOModule
 	order      []string // the handles of guests, as the snapshot has them
 	volumes    map[place]*volume
+	chosen     map[place]*guest // by ChooseFiles, until the VM's move has ended
 	rules      []*Fault
 	ops        int
 	touched    *guest
@@ -72,7 +73,7 @@ type job struct {
 func New(s *fleet.Snapshot) *Fleet {
 	f := &Fleet{
 		base: s, hosts: map[string]*fleet.Host{}, pools: map[string]*fleet.Pool{}, guests: map[string]*guest{},
-		volumes: map[place]*volume{}, modules: slices.Clone(s.Modules),
+		volumes: map[place]*volume{}, chosen: map[place]*guest{}, modules: slices.Clone(s.Modules),
 	}
 	for i := range s.Hosts {
 		f.hosts[handle(s.Hosts[i].Ref, string(s.Hosts[i].ID))] = &s.Hosts[i]

@@ -161,10 +161,17 @@ func (f *Fleet) targets(g *guest, r fleet.Relocation) []place {
 			}
 		}
 		_, def := g.main("")
-		if d.Path == "" { // an earlier step of the plan moved the disk: it is where it is now, or at its target already
+		file := r.File(d.ID)
+		switch {
+		case d.Path == "" && file != nil:
+			d.Path = file.Path
+		case d.Path == "": // an earlier step of the plan moved the disk: it is where it is now, or at its target already
 			d.Path = def.disks[i].path
 		}
 		out[i] = place{to, moved(d.Path, d.Pool, r.To.Disks[i].Pool)}
+		if file != nil {
+			out[i].path = renamed(out[i].path, file.Name)
+		}
 		if r.From.Disks[i].Pool == r.To.Disks[i].Pool {
 			out[i] = def.disks[i] // the disk stays where it is, whatever its path is now
 		}
@@ -238,6 +245,7 @@ func (f *Fleet) release(g *guest) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	g.busy = false
+	f.unchoose(g)
 	if g.job == nil {
 		f.unmirror(g)
 	}

@@ -114,6 +114,9 @@ func moveText(s *plan.Step) string {
 func (l *lines) describe(e executor.Event) string {
 	switch e.Kind {
 	case executor.StepStarted:
+		if e.Detail != "" {
+			return "moving; " + e.Detail
+		}
 		return "moving"
 	case executor.StepResumed:
 		return "going on; " + e.Detail

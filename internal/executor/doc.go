@@ -8,6 +8,10 @@
 // intent are asked for (Mover.Locate) and brought to their end by the same call (Mover.Relocate), whatever state
 // they are in. A VM that is where no step can have put it makes the plan stale: nothing is done to it.
 //
+// A plan does not know which file names are taken in a pool. A driver that can give an image another name is asked for free
+// ones before the look at the VM (Namer), and they are journalled with the intent: while nothing stands on a copy yet, the hypervisors
+// cannot tell whose it is.
+//
 // An outcome that is not known is never taken as settled: the hypervisors are polled until they agree that the
 // VM is at its target. When they agree on another place of this move, or cannot agree in time, Relocate is called
 // once more, which goes on from any state; after that the run stops with an *UnknownError and the intent stays

@@ -21,6 +21,14 @@ type Mover interface {
 	Relocate(ctx context.Context, r fleet.Relocation, powerOn bool, progress func(done, total fleet.Bytes)) error
 }
 
+// Namer is what a Mover is besides when an image may find its name taken at its target.
+type Namer interface {
+	// ChooseFiles chooses names for the images of r's disks that nobody has at their target, and returns those that the
+	// plan cannot tell. It changes nothing; while the driver is open no other VM is given one of them before a Relocate of this VM has
+	// ended. Those that are chosen in vain are taken back by the next call for the VM.
+	ChooseFiles(ctx context.Context, r fleet.Relocation) ([]fleet.DiskFile, error)
+}
+
 // MaxSteps is how many steps a plan may have to be applied: with two records a step and some more for failures it
 // fits into one journal.
 const MaxSteps = 250_000

@@ -110,6 +110,19 @@ func (m mortal) Relocate(ctx context.Context, r fleet.Relocation, on bool, progr
 	return m.life.call(ctx, func(ctx context.Context) error { return m.inner.Relocate(ctx, r, on, progress) })
 }
 
+// ChooseFiles is nothing where the mover is no Namer.
+func (m mortal) ChooseFiles(ctx context.Context, r fleet.Relocation) (files []fleet.DiskFile, err error) {
+	n, ok := m.inner.(executor.Namer)
+	if !ok {
+		return nil, nil
+	}
+	err = m.life.call(ctx, func(ctx context.Context) (err error) {
+		files, err = n.ChooseFiles(ctx, r)
+		return err
+	})
+	return files, err
+}
+
 type mortalModules struct {
 	mortal
 	modules executor.ModuleMover

@@ -62,6 +62,8 @@ type Record struct {
 	VM   fleet.VMID `json:"vm,omitempty"`
 	// Power is the VM's power state before the step; in the Intent record.
 	Power fleet.PowerState `json:"power,omitempty"`
+	// Files are what the images of the VM's disks are called where the plan cannot tell; in the Intent record.
+	Files []fleet.DiskFile `json:"files,omitempty"`
 	// Error says why a step failed or its outcome is unknown.
 	Error string `json:"error,omitempty"`
 }
@@ -82,6 +84,7 @@ type StepState struct {
 	VM    fleet.VMID       `json:"vm"`
 	Phase Phase            `json:"phase"` // empty: not begun
 	Power fleet.PowerState `json:"power,omitempty"`
+	Files []fleet.DiskFile `json:"files,omitempty"`
 	Time  time.Time        `json:"time,omitzero"`
 	Error string           `json:"error,omitempty"`
 }
@@ -190,7 +193,7 @@ func (h *history) apply(r Record) string {
 	}
 	s.Phase, s.Time, s.Error = r.Phase, r.Time, r.Error
 	if r.Phase == Intent {
-		s.Power = r.Power
+		s.Power, s.Files = r.Power, r.Files
 	}
 	if r.Phase == Done { // nothing follows it
 		h.left[wave]--

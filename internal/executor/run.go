@@ -207,6 +207,7 @@ func (r *run) step(ctx, begin context.Context, i int) error {
 		return r.attach(ctx, i)
 	}
 	s := &step{run: r, index: i, move: r.plan.Steps[i].Move}
+	s.move.Files = r.now(i).Files
 	s.mover = r.deps.Movers(s.move.VM.Source)
 	var now state = examine{}
 	if r.now(i).Phase == Done {

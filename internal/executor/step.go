@@ -66,7 +66,11 @@ func (examine) next(ctx context.Context, s *step) (state, error) {
 		return s.resume(ctx)
 	}
 	// What works on the VM is not ours: a passing job may end, but there is no point in waiting for long.
-	seen, err := s.settled(ctx, s.limits.Ask)
+	var seen fleet.Observed
+	err := s.chooseFiles(ctx)
+	if err == nil {
+		seen, err = s.settled(ctx, s.limits.Ask)
+	}
 	switch {
 	case errors.Is(err, fleet.ErrNotFound):
 		return nil, s.stale(s.move.From, s.move.VM.Power, nowhere(err))
@@ -123,11 +127,11 @@ type intend struct{}
 
 func (intend) next(ctx context.Context, s *step) (state, error) {
 	rec := s.record(Intent, nil)
-	rec.Power = s.power
+	rec.Power, rec.Files = s.power, s.move.Files
 	if err := s.intend(ctx, rec); err != nil {
 		return nil, err
 	}
-	s.tell(Event{Kind: StepStarted})
+	s.tell(Event{Kind: StepStarted, Detail: s.renamed()})
 	return act{}, nil
 }
 
