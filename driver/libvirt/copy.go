@@ -116,17 +116,10 @@ func (m *move) copyDisk(ctx context.Context, dm diskMove, set *fileSet) error {
 		return err
 	}
 	for _, f := range set.all() {
-		v, err := m.dst.create(ctx, dm.to.name, path.Base(f.path), "raw", f.mode, f.physical)
-		if err != nil {
+		if err := m.copyTo(ctx, dm, set, f); err != nil {
 			return err
 		}
-		if err := m.at("created " + path.Base(f.path)); err != nil {
-			return err
-		}
-		if err := m.copyFile(ctx, f, v); err != nil {
-			return err
-		}
-		if err := m.at("copied " + path.Base(f.path)); err != nil {
+		if err := m.at("copied " + dm.nameOf(path.Base(f.path))); err != nil {
 			return err
 		}
 	}
@@ -246,7 +239,7 @@ func (m *move) clearTarget(ctx context.Context, dm diskMove, source *fileSet) er
 		return wrap(m.op, err, false)
 	}
 	for _, f := range source.files {
-		if err := m.clearFile(ctx, dm, path.Base(f.path), f); err != nil {
+		if err := m.clearFile(ctx, dm, dm.nameOf(path.Base(f.path)), f); err != nil {
 			return err
 		}
 	}

@@ -259,14 +259,14 @@ func (m *move) prepareVMDK(ctx context.Context, dm diskMove, set *fileSet) error
 	first := set.files[0]
 	if !set.vmdk.embedded { // a text file and empty extents of the same lengths
 		for _, f := range set.files {
-			v, err := m.dst.create(ctx, dm.to.name, path.Base(f.path), "raw", f.mode, f.physical)
+			var err error
+			if f == first {
+				err = m.copyTo(ctx, dm, set, f)
+			} else {
+				_, err = m.dst.create(ctx, dm.to.name, dm.nameOf(path.Base(f.path)), "raw", f.mode, f.physical)
+			}
 			if err != nil {
 				return err
-			}
-			if f == first {
-				if err := m.copyFile(ctx, f, v); err != nil {
-					return err
-				}
 			}
 		}
 		return nil
@@ -275,7 +275,7 @@ func (m *move) prepareVMDK(ctx context.Context, dm diskMove, set *fileSet) error
 	if !ok {
 		return permanentf(m.op, "disk %s: its extents add up to nonsense", dm.disk.ID)
 	}
-	v, err := m.dst.create(ctx, dm.to.name, path.Base(first.path), "vmdk", first.mode, fleet.Bytes(size))
+	v, err := m.dst.create(ctx, dm.to.name, path.Base(dm.target), "vmdk", first.mode, fleet.Bytes(size))
 	if err != nil {
 		return err
 	}
@@ -287,7 +287,7 @@ func (m *move) prepareVMDK(ctx context.Context, dm diskMove, set *fileSet) error
 	if err != nil || made == nil {
 		return permanentf(m.op, "read the new image %s: %w", v.path, errors.Join(err, errors.New("no VMDK")))
 	}
-	if made.createType != set.vmdk.createType || len(made.extents) != 1 || len(set.vmdk.extents) != 1 || made.extents[0] != set.vmdk.extents[0] {
+	if made.createType != set.vmdk.createType || len(made.extents) != 1 || len(set.vmdk.extents) != 1 || !made.extents[0].like(set.vmdk.extents[0]) {
 		return permanentf(m.op, "disk %s: libvirt makes another kind of image (%s) than the source is (%s)", dm.disk.ID,
 			made.kind(), set.vmdk.kind())
 	}

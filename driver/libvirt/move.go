@@ -38,6 +38,22 @@ type diskMove struct {
 
 // prepare resolves the names in r. It asks the hypervisors for their pools and changes nothing.
 func (d *Driver) prepare(ctx context.Context, verb string, r fleet.Relocation) (*move, error) {
+	m, err := d.resolve(ctx, verb, r)
+	if err != nil {
+		return nil, err
+	}
+	taken := map[string]fleet.DiskID{}
+	for _, dm := range m.disks {
+		if other, ok := taken[dm.target]; ok {
+			return nil, permanentf(m.op, "disks %s and %s would both become %s", other, dm.disk.ID, dm.target)
+		}
+		taken[dm.target] = dm.disk.ID
+	}
+	return m, nil
+}
+
+// resolve is prepare before names are chosen for the images: two disks may still have one.
+func (d *Driver) resolve(ctx context.Context, verb string, r fleet.Relocation) (*move, error) {
 	m := &move{d: d, r: r, op: verb + " vm " + string(r.VM.ID), meter: &meter{}}
 	var err error
 	if m.src, err = d.byRef(r.FromHost.Ref); err != nil {
@@ -61,24 +77,25 @@ func (d *Driver) prepare(ctx context.Context, verb string, r fleet.Relocation) (
 	if err := m.findPaths(ctx); err != nil {
 		return nil, err
 	}
-	taken := map[string]fleet.DiskID{}
 	for i := range r.VM.Disks {
 		dm, err := m.prepareDisk(i)
 		if err != nil {
 			return nil, permanentf(m.op, "disk %s: %w", r.VM.Disks[i].ID, err)
 		}
-		if other, ok := taken[dm.target]; ok {
-			return nil, permanentf(m.op, "disks %s and %s would both become %s", other, dm.disk.ID, dm.target)
-		}
-		taken[dm.target] = dm.disk.ID
 		m.disks = append(m.disks, dm)
 	}
 	return m, nil
 }
 
-// findPaths fills in the paths that the plan could not know, since an earlier step of it moves the disk. A volume
-// keeps its name through a move, so that either end tells it at any time.
+// findPaths fills in the paths that the plan could not know, since an earlier step of it moves the disk. Where no name was
+// chosen for a volume it keeps its own through the move, so that either end tells it at any time.
 func (m *move) findPaths(ctx context.Context) error {
+	m.r.VM.Disks = slices.Clone(m.r.VM.Disks)
+	for i := range m.r.VM.Disks {
+		if d := &m.r.VM.Disks[i]; d.Path == "" && m.r.File(d.ID) != nil {
+			d.Path = m.r.File(d.ID).Path
+		}
+	}
 	if !slices.ContainsFunc(m.r.VM.Disks, func(d fleet.Disk) bool { return d.Path == "" }) {
 		return nil
 	}
@@ -92,7 +109,6 @@ func (m *move) findPaths(ctx context.Context) error {
 	if !s.found {
 		return permanentf(m.op, "on neither %s nor %s: %w", m.r.From.Host, m.r.To.Host, fleet.ErrNotFound)
 	}
-	m.r.VM.Disks = slices.Clone(m.r.VM.Disks)
 	for i := range m.r.VM.Disks {
 		d := &m.r.VM.Disks[i]
 		if d.Path != "" {
@@ -127,11 +143,17 @@ func (m *move) prepareDisk(i int) (diskMove, error) {
 	if p := poolOf(m.srcPools, disk.Path); p == nil || p.name != dm.from.name {
 		return dm, fmt.Errorf("%s is not in pool %s", disk.Path, dm.from.id)
 	}
-	// A volume keeps its name, and lies directly in its pool: libvirt knows no folders.
+	// A volume lies directly in its pool: libvirt knows no folders.
 	if path.Dir(path.Clean(disk.Path)) != dm.from.path {
 		return dm, fmt.Errorf("%s is in a folder within pool %s", disk.Path, dm.from.id)
 	}
-	dm.target = path.Join(dm.to.path, path.Base(disk.Path))
+	dm = dm.named(path.Base(disk.Path))
+	if f := m.r.File(disk.ID); f != nil {
+		if err := checkName(f.Name); err != nil {
+			return dm, err
+		}
+		dm = dm.named(f.Name)
+	}
 	dm.moves = !m.sameHost() || dm.target != path.Clean(disk.Path)
 	if dm.moves && (!dm.from.files() || !dm.to.files()) {
 		return dm, fmt.Errorf("pools of type %s and %s: only dir and fs are supported yet", dm.from.kind, dm.to.kind)
@@ -335,11 +357,7 @@ func (m *move) precheckDisk(ctx context.Context, s *end, dm diskMove) (*fileSet,
 	if err := m.dst.refresh(ctx, dm.to.name); err != nil {
 		return nil, wrap(m.op, err, false)
 	}
-	names := []string{sidecarName(dm.target)} // a foreign one would become the disk's label
-	for _, f := range set.files {
-		names = append(names, path.Base(f.path))
-	}
-	for _, name := range names {
+	for _, name := range dm.names(set) {
 		v, err := m.dst.volume(ctx, dm.to.name, name)
 		if err == nil {
 			return nil, permanentf(m.op, "%s exists already in pool %s", v.path, dm.to.id)

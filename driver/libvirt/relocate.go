@@ -66,13 +66,17 @@ func (m *move) at(name string) error {
 // An offline move asks the guest to shut down, and powers it off (QEMU flushes its writes) when it has not
 // obeyed after Timeouts.Shutdown: the operator has accepted downtime, and a guest without ACPI would
 // otherwise never move.
-func (d *Driver) Relocate(ctx context.Context, r fleet.Relocation, powerOn bool, progress func(done, total fleet.Bytes)) error {
+func (d *Driver) Relocate(ctx context.Context, r fleet.Relocation, powerOn bool, progress func(done, total fleet.Bytes)) (err error) {
 	m, err := d.prepare(ctx, "move", r)
 	if err != nil {
 		return err
 	}
 	m.powerOn, m.meter.report = powerOn, progress
-	defer d.claims.drop(r.VM.ID)
+	defer func() {
+		if err == nil || fleet.KindOf(err) == fleet.Permanent { // else it will be called again, with the same names
+			d.claims.drop(r.VM.ID)
+		}
+	}()
 	for range maxRounds {
 		s, t, err := m.look(ctx)
 		if err != nil {

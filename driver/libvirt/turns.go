@@ -53,7 +53,8 @@ func poolBusy(err error) bool {
 }
 
 // claims are the paths at which moves are making files now. What lies at the target of a move is taken for what is left of it and
-// replaced; a file of the same name that a move of another VM makes at that moment belongs to no domain yet.
+// replaced; a file of the same name that a move of another VM makes at that moment belongs to no domain yet. A move claims its
+// names when they are chosen.
 type claims struct {
 	mu sync.Mutex
 	of map[string]fleet.VMID

@@ -35,6 +35,10 @@ type vmdkExtent struct {
 	name    string
 }
 
+// like says that two extents are of one kind and size. The name in an image that is its own extent is what it was first called,
+// and nobody reads it.
+func (e vmdkExtent) like(o vmdkExtent) bool { return e.sectors == o.sectors && e.kind == o.kind }
+
 // parseVMDK reads the head of an image file (up to maxDescriptor bytes); size is the length of the file. It
 // returns nil when head is no VMDK.
 func parseVMDK(head []byte, size int64) (*vmdkInfo, error) {
