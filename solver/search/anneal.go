@@ -91,7 +91,7 @@ func (x *Search) Anneal(about int64, progress func() float64) {
 		x.reliefPrice = append(x.reliefPrice, max(1, int64(price)))
 	}
 	if from := x.open(unit, perVM, progress); from < 1 {
-		x.rounds(unit, about, progress)
+		x.rounds(unit, perVM*(1-from), stretch(progress, from, 1-from))
 	}
 }
 

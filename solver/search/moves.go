@@ -84,7 +84,7 @@ func (s *state) groupDelta(g, dg, f, df int32) int64 {
 	if top > 0 {
 		next = max(next, s.mostMove)
 	}
-	return int64(next-s.mostMove) * s.p.GroupMove
+	return int64(next-s.mostMove) * s.dear * s.p.GroupMove
 }
 
 // shift moves v to b.

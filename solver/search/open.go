@@ -55,7 +55,7 @@ func (x *Search) open(unit, perVM float64, progress func() float64) float64 {
 		x.how = pricings[loose]
 	}
 	x.cooling(heat{top, min(low, top/10), true}, unit, true, stretch(progress, 0, first))
-	return first
+	return x.thrifty(thrift[1:], unit, first, (1-first)/2, progress)
 }
 
 // openLong finds by trial how this problem wants room priced, and whether rules too, since nothing else tells, and cools slowly
@@ -84,6 +84,9 @@ func (x *Search) openLong(unit, low float64, progress func() float64) float64 {
 	}
 	slices.SortStableFunc(trials, func(a, b *trial) int { return cmp.Or(cmp.Compare(a.lost, b.lost), cmp.Compare(a.cost, b.cost)) })
 	first := trials[0].opening
+	if to := x.thrifty(thriftLong, unit, from, longRuns*longShare, progress); to > from {
+		return to
+	}
 	for n := range longRuns {
 		o := first
 		if laxable && n == 1 {
@@ -91,6 +94,22 @@ func (x *Search) openLong(unit, low float64, progress func() float64) float64 {
 		}
 		x.afresh(o, unit, stretch(progress, from, longShare))
 		from += longShare
+	}
+	return from
+}
+
+// thrifty spends the share `length` of the run on dear rounds, by their shares, where the best answer costs less than one random move does, so that
+// next to nothing but moves is left to save. It says what share of the run is over.
+func (x *Search) thrifty(shares []float64, unit, from, length float64, progress func() float64) float64 {
+	factor, move := x.dearest(unit)
+	if factor == 0 || float64(x.bestCost) >= unit {
+		return from
+	}
+	x.eject = true
+	length /= float64(len(shares))
+	for i, share := range shares {
+		x.dearly(x.drawDear(factor, dearOpening*float64(1-i&1)), share, move, stretch(progress, from, length))
+		from += length
 	}
 	return from
 }

@@ -11,6 +11,9 @@ func (r *random) next() uint64 {
 	return hi ^ lo
 }
 
+// share draws from [0, 1).
+func (r *random) share() float64 { return float64(r.next()>>11) / (1 << 53) }
+
 // below draws from [0, n); n fits 31 bits.
 func (r *random) below(n int) int {
 	return int((r.next() >> 32) * uint64(n) >> 32)

@@ -1,6 +1,8 @@
 package search
 
-import "github.com/berth-project/berth/plan/model"
+import (
+	"github.com/berth-project/berth/plan/model"
+)
 
 // heat is the temperatures that a cooling starts and ends at, as shares of what a random move changes the cost by, and
 // whether capacity is a price on the way.
@@ -12,6 +14,7 @@ type heat struct {
 // arm is one kind of round, or one way of doing rounds, and what it has brought.
 type arm struct {
 	heat
+	dear   float64 // not 0: moves are dear, the temperature is this share of what they cost, and heat says nothing
 	length float64 // steps for each VM
 	eject  bool
 	lax    bool
@@ -27,17 +30,32 @@ var ladder = []struct{ hot, cold, length float64 }{
 	{1e-3, cold / 10, 1000}, {2e-4, 1e-6, 2000}, {2e-5, 1e-7, 2000},
 }
 
+// thrift is the rounds with dear moves, by their share; the more time there is, the hotter they may be.
+var (
+	thrift     = []float64{0.25, 0.1, 0.04}
+	thriftLong = []float64{0.1, 0.25, 0.1, 0.25, 0.25, 0.1, 0.25, 0.1}
+)
+
+// thriftLength is how many steps for each VM the first of each is given.
+const thriftLength = 2000
+
 // longer is what a round that brought nothing is lengthened by.
 const longer = 1.6
 
 // rounds spends what is left: each round starts at the best so far, and which temperatures, with or without capacity kept
 // and with or without ejections, is chosen by what has paid in this very run. Nothing else tells: neither the number of
 // VMs nor of resources does.
-func (x *Search) rounds(unit float64, about int64, progress func() float64) {
+func (x *Search) rounds(unit, perVM float64, progress func() float64) {
 	var arms []*arm
 	for _, l := range ladder {
 		for _, relaxed := range []bool{false, true} {
 			arms = append(arms, &arm{heat: heat{l.hot, l.cold, relaxed && x.relaxable()}, length: l.length})
+		}
+	}
+	factor, move := x.dearest(unit)
+	if factor > 0 {
+		for _, share := range thrift {
+			arms = append(arms, &arm{dear: share, length: thriftLength})
 		}
 	}
 	ways := []*arm{{eject: true}, {}}
@@ -46,7 +64,6 @@ func (x *Search) rounds(unit float64, about int64, progress func() float64) {
 	if x.s.laxable() {
 		rules = append(rules, &arm{lax: true})
 	}
-	perVM := float64(about) / float64(len(x.s.movable)+1)
 	for {
 		from := progress()
 		if from >= 1 {
@@ -65,7 +82,11 @@ func (x *Search) rounds(unit float64, about int64, progress func() float64) {
 		}
 		cost, lost, steps := x.bestCost, x.bestLost, x.steps
 		x.eject, x.how, x.lax = way.eject, pricings[price.price], rule.lax
-		x.cooling(a.heat, unit, false, stretch(progress, from, length))
+		if a.dear > 0 {
+			x.dearly(x.drawDear(factor, 0), a.dear, move, stretch(progress, from, length))
+		} else {
+			x.cooling(a.heat, unit, false, stretch(progress, from, length))
+		}
 		gain := float64(cost - x.bestCost)
 		if x.bestLost < lost {
 			gain = unit

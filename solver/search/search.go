@@ -101,7 +101,7 @@ func (x *Search) touch(v int32) {
 // note keeps the present state if it is the best so far: fewer VMs without a host, or else cheaper.
 func (x *Search) note() {
 	s := x.s
-	if s.shortTotal > 0 || s.broken > 0 || len(s.lost) > x.bestLost || s.total >= x.bestCost && len(s.lost) == x.bestLost {
+	if s.dear != 1 || s.shortTotal > 0 || s.broken > 0 || len(s.lost) > x.bestLost || s.total >= x.bestCost && len(s.lost) == x.bestLost {
 		return
 	}
 	x.bestCost, x.bestLost = s.total, len(s.lost)

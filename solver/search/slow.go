@@ -93,7 +93,7 @@ func (s *state) poolPrice(v int32, placed bool) (c int64, changed bool) {
 		k := &s.p.VMs[v].Disks[j]
 		c += max(0, s.p.PoolFit[k.Class][s.p.Pools[q].Class]) * k.Weight
 		if placed && k.Initial != model.None && int32(k.Initial) != q {
-			c += k.Copy
+			c += s.dear * k.Copy
 			changed = true
 		}
 	}
@@ -113,9 +113,9 @@ func (s *state) slowPrice(v, h int32) int64 {
 		return c
 	}
 	if in != h && s.hop != nil {
-		c += s.hop[int(s.place[in])*s.places+int(s.place[h])]
+		c += s.dear * s.hop[int(s.place[in])*s.places+int(s.place[h])]
 	}
-	return c + max(0, s.p.VMs[v].Move[change(in != h, changed)])
+	return c + s.dear*max(0, s.p.VMs[v].Move[change(in != h, changed)])
 }
 
 func change(host, disk bool) int {
@@ -177,7 +177,7 @@ func (s *state) choosePool(k *model.Disk, now, h int32, how poolPlan, rnd *rando
 		}
 		c *= k.Weight
 		if int32(k.Initial) != q && k.Initial != model.None {
-			c += k.Copy
+			c += s.dear * k.Copy
 		}
 		switch {
 		case how == planRandom:

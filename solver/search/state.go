@@ -25,6 +25,7 @@ type state struct {
 	shortTotal int64
 	rule       int64  // price of a broken rule about groups; 0: they are kept
 	broken     int64  // how many are, while they have a price
+	dear       int64  // what the prices of moves are multiplied by
 	disks      *disks // nil: no VM has disks
 	nics       *nics  // nil: no VM has NICs
 }
@@ -51,6 +52,7 @@ func newState(t *tables) *state {
 		}
 	}
 	s.counts = make([]int32, words)
+	s.dear = 1
 	if len(s.movedBy) == 0 {
 		s.movedBy = make([]int32, 1)
 	}
@@ -143,10 +145,11 @@ func (s *state) hostPrice(v, h int32) int64 {
 		c = max(0, s.fit[int(s.class[v])*s.classes+int(s.hostClass[h])])
 	}
 	if in := s.initial[v]; in != h && in >= 0 {
-		c += max(0, s.moveCost[v])
+		move := max(0, s.moveCost[v])
 		if s.hop != nil {
-			c += s.hop[int(s.place[in])*s.places+int(s.place[h])]
+			move += s.hop[int(s.place[in])*s.places+int(s.place[h])]
 		}
+		c += s.dear * move
 	}
 	return c
 }
@@ -235,7 +238,7 @@ func (s *state) countMove(g, n int32) {
 	for s.mostMove > 0 && s.movedBy[s.mostMove] == 0 {
 		s.mostMove--
 	}
-	s.total += int64(s.mostMove-was) * s.p.GroupMove
+	s.total += int64(s.mostMove-was) * s.dear * s.p.GroupMove
 }
 
 // reprice brings what host h is short of up to date.
