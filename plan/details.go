@@ -27,6 +27,9 @@ func (c *checker) details(v *vmAt, st *Step) {
 	} else {
 		c.sameVM(v, &m.VM)
 	}
+	if len(m.Files) > 0 {
+		c.say(ConstraintDetails, "names files, which the driver alone chooses")
+	}
 	c.ends(st)
 	c.pools(m)
 }
