@@ -310,7 +310,7 @@ func (x *Search) step(temp float64) {
 	limit := int64(temp * logTable[rnd&(logs-1)])
 	switch rnd >> 12 & 7 {
 	case 0:
-		if x.eject && (s.never != nil || rnd>>15&1 == 0) { // where hosts are scarce, VMs go home by being ejected
+		if x.eject && (s.canAt != nil || rnd>>15&1 == 0) { // where hosts are scarce, VMs go home by being ejected
 			if b := x.anyHost(v); b != s.host[v] {
 				x.tryEject(v, b, limit)
 			}

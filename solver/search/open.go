@@ -63,7 +63,7 @@ func (x *Search) open(unit, perVM float64, progress func() float64) float64 {
 // other way.
 func (x *Search) openLong(unit, low float64, progress func() float64) float64 {
 	stiffest := float64(hottestStiff)
-	if x.s.never != nil {
+	if x.s.canAt != nil {
 		stiffest = hotScarce
 	}
 	trials := []*trial{

@@ -2,9 +2,9 @@ package search
 
 // What moves counts at both ends, so that VMs which leave a host make no room there for what is transient: comers must fit
 // what the initial VMs leave of it, whoever stays. Where hosts are full that rules most pairs of a VM and a host out for
-// good. A search that draws from the others alone tries several times as many moves that may be, and one that prices
-// room does not settle where nothing can be mended. So the pairs are kept where they are not too many to keep, and where
-// no more than one in scarce of them is left.
+// good, and the largest VMs fit few hosts even when empty. A search that prices room must not settle where nothing can be
+// mended, so such pairs are kept where pairs are not too many. Where no more than one in scarce of them is left, so are the
+// hosts of each VM: a search that draws from them alone tries several times as many moves that may be.
 const (
 	mostPairs = 1 << 22
 	scarce    = 2
@@ -19,22 +19,26 @@ func (t *tables) addReach() {
 	most := t.nv * t.nh / scarce
 	never, at := make([]bool, t.nv*t.nh), make([]int32, 1, t.nv+1)
 	var can []int32
+	some, few := false, true
 	for v := range t.nv {
 		in := int(t.initial[v])
 		for h := range t.nh {
 			switch {
 			case !t.admits(v, h) || h != in && !t.couldFit(v, room[h*t.nr:]):
-				never[v*t.nh+h] = true
-			case h != in:
+				never[v*t.nh+h], some = true, true
+			case h != in && few:
 				can = append(can, int32(h))
 			}
 		}
-		if len(can) > most {
-			return
-		}
+		few = few && len(can) <= most
 		at = append(at, int32(len(can))) //nolint:gosec // at most mostPairs
 	}
-	t.never, t.canAt, t.can = never, at, can
+	if some {
+		t.never = never
+	}
+	if few {
+		t.canAt, t.can = at, can
+	}
 }
 
 // roomForComers is what each host has at most for VMs that were elsewhere, by [host*nr+resource].
@@ -67,7 +71,7 @@ func (t *tables) couldFit(v int, room []int64) bool {
 // anyHost is a random host, of those that could take v if they are known; where there is none, the one that v is on.
 func (x *Search) anyHost(v int32) int32 {
 	s := x.s
-	if s.never == nil {
+	if s.canAt == nil {
 		return int32(x.rnd.below(s.nh))
 	}
 	can := s.can[s.canAt[v]:s.canAt[v+1]]

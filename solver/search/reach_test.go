@@ -50,6 +50,22 @@ func TestReach(t *testing.T) {
 	}
 }
 
+// TestGiants holds who fits no other host even if that is empty to its own while room has a price.
+func TestGiants(t *testing.T) {
+	t.Parallel()
+	p := reachProblem(false)
+	p.Hosts[0].Capacity[0], p.VMs[0].Demand[0] = 20, 11
+	s := newState(newTables(p))
+	if s.canAt != nil || s.never == nil {
+		t.Fatalf("hosts of each VM %v, pairs ruled out %v; expected the pairs alone", s.canAt, s.never)
+	}
+	for h := range int32(s.nh) {
+		if s.mayPlace(0, h) != (h == 0) || !s.mayPlace(1, h) {
+			t.Errorf("host %d: the giant %v, another %v", h, s.mayPlace(0, h), s.mayPlace(1, h))
+		}
+	}
+}
+
 // TestReachLosesNothing tries every legal assignment of a VM that has room, one at a time: none is of a pair ruled out.
 func TestReachLosesNothing(t *testing.T) {
 	t.Parallel()

@@ -49,7 +49,7 @@ type tables struct {
 	hostVM              []int64   // On by host
 	onAny               bool
 	// Hosts that could ever take a VM, its initial one apart, are can[canAt[v]:canAt[v+1]]; never says of a pair, by
-	// [vm*nh+host], that no search may make it. Both nil: not worth keeping.
+	// [vm*nh+host], that no search may make it. Nil: not worth keeping.
 	canAt, can []int32
 	never      []bool
 }
