@@ -34,7 +34,30 @@ func DecodeSnapshot(name string, data []byte) (*Snapshot, error) {
 	if err := s.Validate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	if err := s.validateTrust(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
 	return &s, nil
+}
+
+// validateTrust refuses a disk of which a file says neither that it has a label nor that it has none, since it would
+// count as one without. A driver's own snapshot says nothing of labels yet.
+func (s *Snapshot) validateTrust() error {
+	for i := range s.VMs {
+		for j := range s.VMs[i].Disks {
+			l := &s.VMs[i].Disks[j].Label
+			switch l.Trust {
+			case TrustNone, TrustUnknown, TrustInvalid:
+			case TrustUnsigned, TrustSigned:
+				if l.Document == nil {
+					return fmt.Errorf("vms[%d].disks[%d].label.document: missing, expected that of a label which is %s", i, j, l.Trust)
+				}
+			default:
+				return fmt.Errorf("vms[%d].disks[%d].label.trust: is %q, expected none, unread, unsigned, invalid or signed", i, j, l.Trust)
+			}
+		}
+	}
+	return nil
 }
 
 // DecodeJSON decodes one JSON value strictly (no unknown field, nothing after it) and gives the position of

@@ -27,7 +27,8 @@ func small() *fleet.Snapshot {
 		},
 		Pools: []fleet.Pool{{ID: "nfs", Source: "lab", Capacity: fleet.TiB, Free: fleet.TiB / 2, Shared: true}},
 		VMs: []fleet.VM{{ID: "vm-db", Source: "lab", Host: "host-a", Power: fleet.Running, CPU: 1000, Memory: fleet.GiB,
-			Disks: []fleet.Disk{{ID: "vda", Pool: "nfs", Path: "/nfs/vm-db.vmdk", Size: fleet.GiB}}}},
+			Disks: []fleet.Disk{{ID: "vda", Pool: "nfs", Path: "/nfs/vm-db.vmdk", Size: fleet.GiB,
+				Label: fleet.Label{Trust: fleet.TrustNone}}}}},
 	}
 	s.Sort()
 	return s
@@ -104,6 +105,10 @@ func TestDecodeSnapshotPositions(t *testing.T) {
 		{"two documents", string(good) + "{}", "unexpected data after the document"},
 		{"field at fault", strings.Replace(string(good), `"host": "host-a"`, `"host": "host-q"`, 1),
 			`fleet.json: vms[0].host: no host "host-q"`},
+		{"no word on a label", strings.Replace(string(good), `"trust": "none"`, `"reason": "lost"`, 1),
+			`fleet.json: vms[0].disks[0].label.trust: is "", expected none, unread, unsigned, invalid or signed`},
+		{"a signed label without its document", strings.Replace(string(good), `"trust": "none"`, `"trust": "signed"`, 1),
+			"fleet.json: vms[0].disks[0].label.document: missing, expected that of a label which is signed"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

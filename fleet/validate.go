@@ -106,6 +106,9 @@ func validateNICs(nics []NIC) error {
 			return fmt.Errorf(".nics[%d]: class %d, queues %d, speed %d, expected class 0 to 3 and no negative amount",
 				j, n.Class, n.Queues, n.Speed)
 		}
+		if n.Speed > maxNICRate {
+			return fmt.Errorf(".nics[%d].speed: %d, expected 0 to %d", j, n.Speed, maxNICRate)
+		}
 		if n.Queues > maxQueues {
 			return fmt.Errorf(".nics[%d].queues: %d, expected 0 to %d", j, n.Queues, maxQueues)
 		}
@@ -144,11 +147,21 @@ func (s *Snapshot) validateVM(v *VM) error {
 	if v.CPU < 0 || v.Memory < 0 {
 		return fmt.Errorf(" (%s): cpu %d, memory %d, expected no negative amount", v.ID, v.CPU, v.Memory)
 	}
+	if v.Power != Running && v.Power != Stopped && v.Power != Suspended {
+		return fmt.Errorf(".power: is %q, expected running, stopped or suspended", v.Power)
+	}
 	for j, n := range v.VNICs {
 		if n.Guarantee < 0 || n.Guarantee > maxNICRate {
 			return fmt.Errorf(".vnics[%d].guarantee: %d, expected 0 to %d", j, n.Guarantee, maxNICRate)
 		}
+		if n.Queues < 0 || n.Queues > maxQueues {
+			return fmt.Errorf(".vnics[%d].queues: %d, expected 0 to %d", j, n.Queues, maxQueues)
+		}
 	}
+	return s.validateDisks(v)
+}
+
+func (s *Snapshot) validateDisks(v *VM) error {
 	if i := repeated(v.Disks, func(d *Disk) DiskID { return d.ID }); i >= 0 {
 		return fmt.Errorf(".disks[%d].id: %q a second time, expected each once", i, v.Disks[i].ID)
 	}
