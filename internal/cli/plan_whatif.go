@@ -32,6 +32,9 @@ It exits with 5 when a VM has no right place.`,
 			"  berth plan what-if --from fleet.json --add hosts.json --patch rack-1=XSA-450 --upgrade io-3=100G --json",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := w.standardInput(in.from); err != nil {
+				return err
+			}
 			changes, err := a.whatIfChanges(&w)
 			if err != nil {
 				return err
@@ -61,6 +64,20 @@ It exits with 5 when a VM has no right place.`,
 	f.StringArrayVar(&w.upgrade, "upgrade", nil, "give the NICs of a module or host another speed: `NAME=SPEED`, such as io-3=100G")
 	f.StringArrayVar(&w.patch, "patch", nil, "fix a vulnerability of a host, chassis, rack or site, or all of them: `NAME[=ID]`")
 	return cmd
+}
+
+// standardInput refuses a second file that is to be standard input: it would be found empty.
+func (w *whatIfFlags) standardInput(from string) error {
+	n := 0
+	for _, path := range append([]string{from}, w.add...) {
+		if path == "-" {
+			n++
+		}
+	}
+	if n > 1 {
+		return usagef("--from and --add: standard input is named %d times, expected once", n)
+	}
+	return nil
 }
 
 // whatIfChanges reads the flags in the order lose, add, upgrade, patch; what comes is there before anything else.
@@ -107,7 +124,7 @@ func (a *app) whatIfChanges(w *whatIfFlags) ([]whatif.Change, error) {
 func whatIfError(err error) error {
 	switch {
 	case errors.Is(err, whatif.ErrName):
-		return usagef("%w", err)
+		return &cliError{code: codeUsage, err: err, hint: "names are those that 'berth fleet export' writes; --lose takes several, NAME,NAME, the other flags one each"}
 	case errors.Is(err, whatif.ErrCheck):
 		return &cliError{code: codeFailed, err: err, hint: "this is a fault of berth: report it with the output of 'berth fleet export'"}
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/berth-project/berth/fleet"
 )
@@ -17,6 +19,8 @@ type changed struct {
 	hosts map[fleet.HostID]string // by what was lost: "host host-a"
 	pools map[fleet.PoolID]string
 	gone  map[fleet.VMID]string // VMs whose disks are lost, and why; no longer in the snapshot
+	named map[thing]bool        // what was named as lost, itself
+	speed map[thing]fleet.Mbps  // what was upgraded, and to what
 	texts []string              // what was done, in the order of the changes
 }
 
@@ -25,7 +29,10 @@ func apply(s *fleet.Snapshot, patches []string, list []Change) (*changed, error)
 	if len(list) > MaxChanges {
 		return nil, fmt.Errorf("change fleet: %d changes, expected at most %d", len(list), MaxChanges)
 	}
-	c := &changed{snap: clone(s), hosts: map[fleet.HostID]string{}, pools: map[fleet.PoolID]string{}, gone: map[fleet.VMID]string{}}
+	c := &changed{
+		snap: clone(s), hosts: map[fleet.HostID]string{}, pools: map[fleet.PoolID]string{}, gone: map[fleet.VMID]string{},
+		named: map[thing]bool{}, speed: map[thing]fleet.Mbps{},
+	}
 	// What comes is there before anything is looked up, so that it can be patched, or lost, too.
 	for _, ch := range list {
 		if ch.Kind != Add {
@@ -72,15 +79,26 @@ func (c *changed) say(format string, args ...any) {
 	c.texts = append(c.texts, fmt.Sprintf(format, args...))
 }
 
-// add joins an addition to the fleet. A source may be the fleet's own.
+// count says "1 host", "3 hosts".
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// add joins an addition to the fleet. A source may be the fleet's own, when it is said as it is.
 func (c *changed) add(ch Change) error {
 	if ch.Parts == nil {
 		return errors.New("nothing to add")
 	}
 	s := c.snap
-	for _, src := range ch.Parts.Sources {
-		if s.Source(src.ID) == nil {
+	for i, src := range ch.Parts.Sources {
+		switch own := s.Source(src.ID); {
+		case own == nil:
 			s.Sources = append(s.Sources, src)
+		case !reflect.DeepEqual(*own, src):
+			return fmt.Errorf("sources[%d]: the fleet has another source %s: leave it out to add to that", i, src.ID)
 		}
 	}
 	for i := range ch.Parts.Hosts {
@@ -105,7 +123,7 @@ func (c *changed) add(ch Change) error {
 	if err := s.Validate(); err != nil {
 		return fmt.Errorf("the fleet with it: %w", err)
 	}
-	c.say("%d hosts, %d pools and %d I/O modules come", len(ch.Parts.Hosts), len(ch.Parts.Pools), len(ch.Parts.Modules))
+	c.say("%s, %s and %s come", count(len(ch.Parts.Hosts), "host"), count(len(ch.Parts.Pools), "pool"), count(len(ch.Parts.Modules), "I/O module"))
 	return nil
 }
 
@@ -146,6 +164,10 @@ func (c *changed) lose(dir *directory, ch Change) error {
 	if err != nil {
 		return err
 	}
+	if c.named[t] {
+		return nil // named twice
+	}
+	c.named[t] = true
 	switch t.kind {
 	case "module":
 		if c.detach(fleet.ModuleID(t.name)) {
@@ -164,7 +186,7 @@ func (c *changed) lose(dir *directory, ch Change) error {
 			}
 		}
 		if t.kind != "host" {
-			c.say("%s is lost with %d hosts", t, n)
+			c.say("%s is lost with %s", t, count(n, "host"))
 			return nil
 		}
 	}
@@ -197,6 +219,15 @@ func (c *changed) upgrade(dir *directory, ch Change) error {
 	if err != nil {
 		return err
 	}
+	if was, ok := c.speed[t]; ok && was != ch.Speed {
+		return fmt.Errorf("%w %q: both %s and %s are asked for", ErrName, ch.Name, was, ch.Speed)
+	} else if ok {
+		return nil
+	}
+	if c.isLost(t) {
+		return fmt.Errorf("%w %q: %s is lost in the same question", ErrName, ch.Name, t)
+	}
+	c.speed[t] = ch.Speed
 	n := 0
 	faster := func(list []fleet.NIC, want func(*fleet.NIC) bool) []fleet.NIC {
 		list = slices.Clone(list)
@@ -230,8 +261,25 @@ func (c *changed) upgrade(dir *directory, ch Change) error {
 	if n == 0 {
 		return fmt.Errorf("%s has no NIC", t)
 	}
-	c.say("%d NICs of %s get %s", n, t, ch.Speed)
+	if t.kind == "nic" {
+		c.say("%s gets %s", t, ch.Speed)
+		return nil
+	}
+	c.say("%s of %s: now %s", count(n, "NIC"), t, ch.Speed)
 	return nil
+}
+
+// isLost says whether a host, a NIC of a host, or a module is lost already.
+func (c *changed) isLost(t thing) bool {
+	if c.named[t] || t.kind == "host" && c.hosts[fleet.HostID(t.name)] != "" {
+		return true
+	}
+	for h := range c.hosts {
+		if t.kind == "nic" && strings.HasPrefix(t.name, string(h)+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 func speedUp(n fleet.NIC, speed fleet.Mbps) fleet.NIC {
@@ -252,9 +300,14 @@ func (c *changed) patch(dir *directory, ch Change, named []string) error {
 	if err != nil {
 		return err
 	}
+	if c.isLost(t) {
+		return fmt.Errorf("%w %q: %s is lost in the same question", ErrName, ch.Name, t)
+	}
 	hosts, fixed := 0, 0
+	known := ch.Fix == "" || slices.Contains(named, ch.Fix)
 	for i := range c.snap.Hosts {
 		h := &c.snap.Hosts[i]
+		known = known || h.Patch[ch.Fix] != ""
 		if !inside(h, t) {
 			continue
 		}
@@ -275,14 +328,20 @@ func (c *changed) patch(dir *directory, ch Change, named []string) error {
 		}
 		h.Patch = after
 	}
-	what := "all vulnerabilities that are known or asked for"
-	if ch.Fix != "" {
-		what = ch.Fix
-	}
-	if fixed == 0 {
-		c.say("%s of %s are fixed already: nothing changes", what, t)
-		return nil
-	}
-	c.say("%s fixed on %d hosts of %s", what, hosts, t)
+	c.sayPatched(t, ch.Fix, hosts, fixed, known)
 	return nil
+}
+
+// sayPatched says what a patch of t came to: on how many hosts, how much of it was not fixed before, and whether anything
+// in the fleet or its policy knows what was fixed.
+func (c *changed) sayPatched(t thing, fix string, hosts, fixed int, known bool) {
+	what := cmp.Or(fix, "all vulnerabilities that are known or asked for")
+	switch {
+	case fixed == 0:
+		c.say("%s of %s: fixed already, nothing changes", what, t)
+	case known:
+		c.say("%s fixed on %s of %s", what, count(hosts, "host"), t)
+	default:
+		c.say("%s fixed on %s of %s: no host of the fleet and no rule of the policy had named it, nothing else changes", what, count(hosts, "host"), t)
+	}
 }

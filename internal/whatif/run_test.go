@@ -125,6 +125,9 @@ func TestPatching(t *testing.T) {
 		}
 	}
 	r := ask(t, s, whatif.Change{Kind: whatif.Patch, Name: "host-c", Fix: "XSA-999"})
+	if want := "XSA-999 fixed on 1 host of host host-c: no host of the fleet and no rule of the policy had named it, nothing else changes"; r.Changes[0] != want {
+		t.Errorf("another patch: %q, expected %q", r.Changes[0], want)
+	}
 	if len(r.Helped) != 0 || len(r.Without) != 1 || !r.Without[0].Anyway || !strings.Contains(r.Without[0].Nearest, "patch XSA-450 on host-") {
 		t.Errorf("another patch: helped %v, without %+v", r.Helped, r.Without)
 	}
@@ -145,7 +148,7 @@ func TestAddingAndUpgrading(t *testing.T) {
 	if err != nil || c.Speed != 100_000 {
 		t.Fatalf("%+v, %v", c, err)
 	}
-	if r := ask(t, small(), c); !slices.Equal(r.Changes, []string{"1 NICs of host host-a get 100 Gb/s"}) {
+	if r := ask(t, small(), c); !slices.Equal(r.Changes, []string{"1 NIC of host host-a: now 100 Gb/s"}) {
 		t.Errorf("changes: %q", r.Changes)
 	}
 }

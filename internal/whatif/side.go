@@ -45,9 +45,19 @@ func sideOf(cat *policy.Catalogue, s *fleet.Snapshot, p *policy.Problem) (Side, 
 		return Side{}, fmt.Errorf("count fleet: %w", err)
 	}
 	side := Side{Hosts: len(s.Hosts), VMs: len(s.VMs), Cost: sum.CostBefore, Parts: sum.Before, Broken: sum.BrokenBefore, Reserve: sum.Reserve}
-	side.Tiers = tiersOf(p)
-	side.Pools = poolsOf(p)
+	if side.Tiers, err = tiersOf(p); err != nil {
+		return Side{}, fmt.Errorf("count fleet: %w", err)
+	}
+	if side.Pools, err = poolsOf(p); err != nil {
+		return Side{}, fmt.Errorf("count fleet: %w", err)
+	}
 	return side, nil
+}
+
+// add adds n to a sum of amounts of which none is negative, and says whether it could.
+func add[T ~int64](sum *T, n T) bool {
+	*sum += n
+	return *sum >= 0
 }
 
 func part(used, all float64) float64 {
@@ -57,8 +67,8 @@ func part(used, all float64) float64 {
 	return used / all
 }
 
-// tiersOf counts the hosts by tier, the highest first.
-func tiersOf(p *policy.Problem) []Tier {
+// tiersOf counts the hosts by tier, the highest first. It refuses a sum beyond int64, which hosts of a file may have.
+func tiersOf(p *policy.Problem) ([]Tier, error) {
 	by := map[policy.Rank]*Tier{}
 	host := map[fleet.HostID]*Tier{}
 	var ranks []policy.Rank
@@ -75,8 +85,12 @@ func tiersOf(p *policy.Problem) []Tier {
 			ranks = append(ranks, f.Tier)
 		}
 		t.Hosts++
-		t.CPUAll += f.CPU
-		t.MemoryAll += f.Memory
+		if !add(&t.CPUAll, f.CPU) {
+			return nil, tooLarge(p, f.Tier, "CPU", func(f policy.HostFacts) int64 { return int64(f.CPU) })
+		}
+		if !add(&t.MemoryAll, f.Memory) {
+			return nil, tooLarge(p, f.Tier, "memory", func(f policy.HostFacts) int64 { return int64(f.Memory) })
+		}
 		host[h.ID] = t
 	}
 	for i := range p.Snapshot.VMs {
@@ -95,11 +109,23 @@ func tiersOf(p *policy.Problem) []Tier {
 		t.MemoryPart = part(float64(t.Memory), float64(t.MemoryAll))
 		out = append(out, *t)
 	}
-	return out
+	return out, nil
 }
 
-// poolsOf counts the pools by tier, the highest first.
-func poolsOf(p *policy.Problem) []PoolTier {
+// tooLarge names the host that has most of what cannot be summed.
+func tooLarge(p *policy.Problem, tier policy.Rank, what string, of func(policy.HostFacts) int64) error {
+	var most fleet.HostID
+	for i := range p.Snapshot.Hosts {
+		id := p.Snapshot.Hosts[i].ID
+		if p.Hosts[id].Tier == tier && (most == "" || of(p.Hosts[id]) > of(p.Hosts[most])) {
+			most = id
+		}
+	}
+	return fmt.Errorf("host %s: the %s of all hosts of tier %s is too large to count", most, what, p.ServerTier(tier))
+}
+
+// poolsOf counts the pools by tier, the highest first. It refuses a sum beyond int64.
+func poolsOf(p *policy.Problem) ([]PoolTier, error) {
 	reached := map[fleet.PoolID]bool{}
 	for i := range p.Snapshot.Hosts {
 		for _, id := range p.Snapshot.Hosts[i].Pools {
@@ -121,8 +147,10 @@ func poolsOf(p *policy.Problem) []PoolTier {
 			ranks = append(ranks, rank)
 		}
 		t.Pools++
-		t.Used += pool.Capacity - pool.Free
-		t.Capacity += pool.Capacity
+		t.Used += pool.Capacity - pool.Free // less than the capacity, at every sum
+		if !add(&t.Capacity, pool.Capacity) {
+			return nil, fmt.Errorf("pool %s: the capacity of the pools of tier %s is too large to count", pool.ID, t.Tier)
+		}
 	}
 	slices.SortFunc(ranks, func(a, b policy.Rank) int { return cmp.Compare(b, a) })
 	out := make([]PoolTier, 0, len(ranks))
@@ -131,7 +159,7 @@ func poolsOf(p *policy.Problem) []PoolTier {
 		t.Part = part(float64(t.Used), float64(t.Capacity))
 		out = append(out, *t)
 	}
-	return out
+	return out, nil
 }
 
 // settle is the changed fleet once its plan is done: lost hosts and what was left on them are gone, and the VMs that were started
