@@ -238,7 +238,11 @@ func OpenRoadef(modelPath, assignmentPath string) (*Roadef, error) {
 		return nil, err
 	}
 	defer func() { _ = a.Close() }()
-	return ReadRoadef(m, a)
+	r, err := ReadRoadef(m, a)
+	if err != nil {
+		return nil, fmt.Errorf("instance of %s and %s: %w", modelPath, assignmentPath, err)
+	}
+	return r, nil
 }
 
 func openPlainOrGzip(path string) (*os.File, error) {

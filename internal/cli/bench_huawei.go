@@ -30,6 +30,9 @@ of a VM is what it asks for; how long it will run is not.
 					return usagef("--hosts: %d, expected 1 to 1000", n)
 				}
 			}
+			if o.Starts < 0 {
+				return usagef("--starts: is %d, expected at least 1, or 0 for all", o.Starts)
+			}
 			if o.Dir == "" {
 				return usagef("--data: the directory of the benchmark is missing")
 			}

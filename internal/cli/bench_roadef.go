@@ -87,6 +87,9 @@ func checkRoadef(o *roadefFlags) error {
 // roadefOne solves one instance and writes the answer.
 func (a *app) roadefOne(o *roadefFlags) error {
 	start := time.Now()
+	if err := canWrite(o.out); err != nil {
+		return fmt.Errorf("write answer: %w", err)
+	}
 	r, err := bench.OpenRoadef(o.model, o.assignment)
 	if err != nil {
 		return inputError(err, "--model and --assignment name the two files of an instance")

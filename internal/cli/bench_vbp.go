@@ -33,6 +33,9 @@ optimum is not proven.
 			if err != nil {
 				return inputError(fmt.Errorf("measure packing: %w", err), "--data names a directory with the files of the benchmark")
 			}
+			if len(v.Rows) == 0 && ctx.Err() == nil {
+				return usagef("--max-items: no instance has %d items or fewer", o.MaxItems)
+			}
 			if a.json {
 				err = a.jsonDocument(v)
 			} else {
@@ -59,6 +62,8 @@ func checkVBP(o *bench.VBPOptions) error {
 	switch {
 	case o.Dir == "":
 		return usagef("--data: the directory of the benchmark is missing")
+	case o.MaxItems < 1:
+		return usagef("--max-items: is %d, expected at least 1", o.MaxItems)
 	case o.Every < 1:
 		return usagef("--every: is %d, expected at least 1", o.Every)
 	case o.Pack.Steps < 0 || o.Pack.Steps > 10_000_000:

@@ -110,6 +110,23 @@ func writeFileAtomic(path string, data []byte, mode os.FileMode, exclusive bool)
 	return syncDir(dir)
 }
 
+// canWrite says what stands against a file that is to be written after long work, before that begins: no folder, no right to
+// write there, or a folder in its place.
+func canWrite(path string) error {
+	st, err := os.Stat(path)
+	if err == nil && !st.Mode().IsRegular() {
+		if st.IsDir() {
+			return fmt.Errorf("%s: is a folder, expected a file", path)
+		}
+		return nil
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".berth-*.tmp")
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, bare(err))
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
 func writeSpecial(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {

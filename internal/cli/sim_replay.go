@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -134,8 +132,8 @@ func (a *app) replayInput(cmd *cobra.Command, in *replayFlags, path string) (*fl
 		return nil, nil, usagef("--from and TRACE are both standard input, expected one of them")
 	}
 	if in.svg != "" {
-		if st, err := os.Stat(filepath.Dir(in.svg)); err != nil || !st.IsDir() {
-			return nil, nil, usagef("--svg: %s: there is no such folder", filepath.Dir(in.svg))
+		if err := canWrite(in.svg); err != nil {
+			return nil, nil, usagef("--svg: %w", err)
 		}
 	}
 	s, err := a.replayFleet(cmd, in)

@@ -21,6 +21,9 @@ give the same bytes on every machine. The columns are explained in docs/cli.md.`
 		Example: "  berth sim trace --hosts 100 --days 7 -o week.csv\n  berth sim replay week.csv --hosts 100 --svg week.svg",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if a.json {
+				return usagef("--json: a trace is CSV, which has no other form")
+			}
 			t, err := replay.Generate(m)
 			if err != nil {
 				return &cliError{code: codeUsage, err: err, hint: "run 'berth sim trace --help'"}
