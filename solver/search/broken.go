@@ -90,19 +90,8 @@ func (s *state) countBroken() int64 {
 		}
 		for z := range int32(s.zones) {
 			if s.inZone(g, z) > 0 {
-				n += s.without(g, z)
+				n += int64(s.lacking(g, z))
 			}
-		}
-	}
-	return n
-}
-
-// without counts the groups that g needs and that have no VM in zone z.
-func (s *state) without(g, z int32) int64 {
-	n := int64(0)
-	for _, w := range s.p.Groups[g].Needs {
-		if int32(w) != g && s.inZone(int32(w), z) == 0 {
-			n++
 		}
 	}
 	return n
@@ -148,13 +137,7 @@ func (s *state) breaks(g, a, b int32) int64 {
 
 // presence is by how many more rules are broken while group g is in zone z than while it is not.
 func (s *state) presence(g, z int32) int64 {
-	n := s.without(g, z)
-	for _, w := range s.neededBy[g] {
-		if w != g && s.inZone(w, z) > 0 {
-			n--
-		}
-	}
-	return n
+	return int64(s.lacking(g, z) - s.needing(g, z))
 }
 
 // breaksSwap is by how many more rules are broken when v and w change hosts.
@@ -173,6 +156,9 @@ func (s *state) breaksSwap(v, w int32) int64 {
 		return s.breaks(g, a, b) + s.breaks(f, b, a)
 	}
 	n := s.breaks(g, a, b)
+	if from, to := s.zone[a], s.zone[b]; from == to || !s.tied(g, f, from, to) {
+		return n + s.breaks(f, b, a)
+	}
 	s.recount(v, a, b)
 	n += s.breaks(f, b, a)
 	s.recount(v, b, a)

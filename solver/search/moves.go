@@ -125,6 +125,9 @@ func (s *state) swapNear(v, w int32) bool {
 	if !s.rulesAllow(g, v, b) {
 		return false
 	}
+	if !s.tied(g, f, s.zone[a], s.zone[b]) {
+		return s.rulesAllow(f, w, a)
+	}
 	s.recount(v, a, b)
 	ok := s.rulesAllow(f, w, a)
 	s.recount(v, b, a)

@@ -3,7 +3,9 @@ package search
 // count adds n to the counters of group g for a VM on host h.
 func (s *state) count(g, h, n int32) {
 	if c := &s.apart[g]; c.on && c.off >= 0 {
-		s.counts[c.off+s.domain[c.level][h]] += n
+		i := c.off + s.domain[c.level][h]
+		s.counts[i] += n
+		s.flags[i] = uint8(min(s.counts[i], taken)) //nolint:gosec // no count is negative
 	}
 	if c := &s.spread[g]; c.on {
 		d := s.domain[c.level][h]
@@ -16,8 +18,8 @@ func (s *state) count(g, h, n int32) {
 			s.distinct[g] += n // host of the VM itself is set in enter, and unset in leave, before this
 		}
 	}
-	if c := &s.near[g]; c.on && c.off >= 0 {
-		s.counts[c.off+s.zone[h]] += n
+	if s.near[g].on {
+		s.countZone(g, s.zone[h], n)
 	}
 }
 
@@ -77,6 +79,9 @@ func (s *state) roomFor(v, h int32) bool {
 // rulesAllow says whether v of a ruled group may go from its host (or none) to b without a rule broken that was not.
 func (s *state) rulesAllow(g, v, b int32) bool {
 	a := s.host[v]
+	if r := &s.rulings[g]; r.quick && a >= 0 {
+		return s.allows(r, g, a, b)
+	}
 	if c := &s.apart[g]; c.on && !s.apartAllows(c, g, v, a, b) {
 		return false
 	}
@@ -173,17 +178,5 @@ func (s *state) nearAllows(g, a, b int32) bool {
 	if from == to {
 		return true
 	}
-	for _, n := range s.p.Groups[g].Needs {
-		if int32(n) != g && s.inZone(int32(n), to) == 0 {
-			return false
-		}
-	}
-	if from >= 0 && s.inZone(g, from) == 1 {
-		for _, w := range s.neededBy[g] {
-			if s.inZone(w, from) > 0 {
-				return false
-			}
-		}
-	}
-	return true
+	return s.lacking(g, to) == 0 && (from < 0 || s.inZone(g, from) != 1 || s.needing(g, from) == 0)
 }

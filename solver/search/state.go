@@ -13,6 +13,7 @@ type state struct {
 	hostCost []int64
 	vmCost   []int64
 	counts   []int32 // of the counters
+	flags    []uint8 // beside counts: what a step asks of them, in a byte
 	distinct []int32 // by group: domains of the spread level in use
 	moved    []int32 // by group: VMs whose host is not the initial one
 	movedBy  []int32 // number of groups by moved count
@@ -42,7 +43,7 @@ func newState(t *tables) *state {
 		for _, c := range []struct {
 			c *counter
 			n int
-		}{{&t.apart[g], t.levelSize(t.apart[g].level)}, {&t.spread[g], t.levelSize(t.spread[g].level)}, {&t.near[g], t.zones}} {
+		}{{&t.apart[g], t.levelSize(t.apart[g].level)}, {&t.spread[g], t.levelSize(t.spread[g].level)}, {&t.near[g], zoneRuns * t.zones}} {
 			if c.c.on && c.c.off >= 0 {
 				words = max(words, c.c.off+int32(c.n))
 			}
@@ -51,7 +52,7 @@ func newState(t *tables) *state {
 			s.movedBy = append(s.movedBy, make([]int32, int(n)+1-len(s.movedBy))...)
 		}
 	}
-	s.counts = make([]int32, words)
+	s.counts, s.flags = make([]int32, words), make([]uint8, words)
 	s.dear = 1
 	if len(s.movedBy) == 0 {
 		s.movedBy = make([]int32, 1)
@@ -74,7 +75,7 @@ func (s *state) load(a *model.Assignment) {
 		copy(s.slack[h*s.nr:(h+1)*s.nr], s.p.Hosts[h].Capacity)
 		s.emptyHost(h)
 	}
-	clear(s.counts)
+	s.clearCounts()
 	clear(s.distinct)
 	clear(s.moved)
 	clear(s.movedBy)

@@ -34,11 +34,13 @@ type tables struct {
 	zone                []int32
 	zones               int
 	domain              [][]int32 // by level, dense numbers
+	dom                 []int32   // the same, level after level
 	domains             []int     // by level
 	members             []int32   // VMs by group, at memberAt[g]..memberAt[g+1]
 	memberAt            []int32
 	apart, spread, near []counter // by group
 	ruled               []bool    // by group: any rule about its VMs
+	rulings             []ruling  // by group
 	mostRule            int64     // what a broken rule may cost before the cost of all could overflow
 	depends             []bool    // by group: needs or is needed
 	neededBy            [][]int32
@@ -165,6 +167,7 @@ func (t *tables) addHosts() {
 			t.domain[l][i] = dense(seen, p.Hosts[i].Domain[l])
 		}
 		t.domains[l] = len(seen)
+		t.dom = append(t.dom, t.domain[l]...)
 	}
 	for _, row := range p.Fit {
 		t.classes = len(row)
@@ -224,7 +227,7 @@ func (t *tables) addGroups() {
 		}
 	}
 	t.apart, t.spread, t.near = make([]counter, t.ng), make([]counter, t.ng), make([]counter, t.ng)
-	t.ruled = make([]bool, t.ng)
+	t.ruled, t.rulings = make([]bool, t.ng), make([]ruling, t.ng)
 	words, rules := int32(0), int64(t.nv)
 	for g := range t.ng {
 		t.addCounters(g, &words)
@@ -267,9 +270,10 @@ func (t *tables) addCounters(g int, words *int32) {
 		place(&t.spread[g], t.domains[gr.Level])
 	}
 	if t.depends[g] {
-		place(&t.near[g], t.zones)
+		place(&t.near[g], zoneRuns*t.zones)
 	}
 	t.ruled[g] = t.apart[g].on || t.spread[g].on || t.near[g].on
+	t.rulings[g] = t.rulingOf(g)
 }
 
 // sortMovable orders the movable VMs by size: the sum of their shares of the fleet's capacity.

@@ -1,0 +1,176 @@
+package search
+
+// Most moves that a search tries are refused by a rule about a group, so that a refusal has to cost next to nothing. What a
+// move asks of the counters is kept beside them, in one byte each, and brought up to date when a move is made: whether an
+// apart domain is taken, whether a zone lacks what a group needs, and whether the group has its last VM there while it is
+// needed.
+
+// ruling is what a step asks about the rules of one group, half a cache line.
+type ruling struct {
+	// Runs of the state's counts, or -1: no such rule.
+	apart, spread, near int32
+	// First host of the level in dom.
+	apartDom, spreadDom int32
+	min                 int32 // of spread
+	quick               bool  // all rules of the group have runs, and this says all of them
+}
+
+// Flags. In a run of apart there is taken alone, in one of near there are the others.
+const (
+	taken  = 1 // some VM of the group is in the domain
+	lacks  = 1 // the group needs another that is not in the zone
+	wanted = 2 // the group has one VM in the zone, where a group is that needs it
+)
+
+// zoneRuns is how many numbers a group has of each zone in its run of near, each for all zones: its VMs there, how many of the
+// groups that it needs are not, and how many are that need it.
+const zoneRuns = 3
+
+func (t *tables) rulingOf(g int) ruling {
+	r := ruling{apart: -1, spread: -1, near: -1, quick: true}
+	if c := &t.apart[g]; c.on {
+		r.apart, r.apartDom = c.off, int32(int(c.level)*t.nh)
+		r.quick = c.off >= 0 && !c.mixed
+	}
+	if c := &t.spread[g]; c.on {
+		r.spread, r.spreadDom, r.min = c.off, int32(int(c.level)*t.nh), c.min
+		r.quick = r.quick && c.off >= 0
+	}
+	if c := &t.near[g]; c.on {
+		r.near = c.off
+		r.quick = r.quick && c.off >= 0
+	}
+	return r
+}
+
+// allows is rulesAllow for a group that is quick and a VM on host a.
+func (s *state) allows(r *ruling, g, a, b int32) bool {
+	if r.apart >= 0 {
+		to := s.dom[r.apartDom+b]
+		if s.flags[r.apart+to] != 0 && (s.dom[r.apartDom+a] != to || s.counts[r.apart+to] != 1) {
+			return false
+		}
+	}
+	if r.near >= 0 {
+		from, to := s.zone[a], s.zone[b]
+		if s.flags[r.near+to]&lacks|s.flags[r.near+from]&wanted != 0 && from != to {
+			return false
+		}
+	}
+	if r.spread < 0 || s.distinct[g] > r.min {
+		return true
+	}
+	from, to := s.dom[r.spreadDom+a], s.dom[r.spreadDom+b]
+	return from == to || s.counts[r.spread+from] != 1 || s.counts[r.spread+to] == 0
+}
+
+// clearCounts makes the counters those of no VM anywhere.
+func (s *state) clearCounts() {
+	clear(s.counts)
+	clear(s.flags)
+	for g := range s.ng {
+		off := s.near[g].off
+		if !s.near[g].on || off < 0 {
+			continue
+		}
+		lacking := int32(0)
+		for _, n := range s.p.Groups[g].Needs {
+			if int(n) != g {
+				lacking++
+			}
+		}
+		for z := range int32(s.zones) {
+			s.counts[off+int32(s.zones)+z] = lacking
+			s.flagZone(off, z)
+		}
+	}
+}
+
+// countZone adds n to the VMs of group g in zone z. When it comes to be there, or is there no more, those that it needs and
+// those that need it are told.
+func (s *state) countZone(g, z, n int32) {
+	now := int32(0)
+	if off := s.near[g].off; off >= 0 {
+		s.counts[off+z] += n
+		now = s.counts[off+z]
+		s.flagZone(off, z)
+	} else {
+		now = s.inZone(g, z) // host of the VM itself is set in enter, and unset in leave, before this
+	}
+	if n > 0 && now != 1 || n < 0 && now != 0 {
+		return
+	}
+	zones := int32(s.zones)
+	for _, w := range s.neededBy[g] {
+		if off := s.near[w].off; off >= 0 {
+			s.counts[off+zones+z] -= n
+			s.flagZone(off, z)
+		}
+	}
+	for _, w := range s.p.Groups[g].Needs {
+		if off := s.near[w].off; int32(w) != g && off >= 0 {
+			s.counts[off+2*zones+z] += n
+			s.flagZone(off, z)
+		}
+	}
+}
+
+// flagZone makes the flags of zone z those of the counts, in the run of near at off.
+func (s *state) flagZone(off, z int32) {
+	zones := int32(s.zones)
+	f := uint8(0)
+	if s.counts[off+zones+z] > 0 {
+		f = lacks
+	}
+	if s.counts[off+z] == 1 && s.counts[off+2*zones+z] > 0 {
+		f |= wanted
+	}
+	s.flags[off+z] = f
+}
+
+// lacking counts the groups that g needs and that have no VM in zone z.
+func (s *state) lacking(g, z int32) int32 {
+	if off := s.near[g].off; off >= 0 {
+		return s.counts[off+int32(s.zones)+z]
+	}
+	n := int32(0)
+	for _, w := range s.p.Groups[g].Needs {
+		if int32(w) != g && s.inZone(int32(w), z) == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// needing counts the groups that need g and have a VM in zone z.
+func (s *state) needing(g, z int32) int32 {
+	if off := s.near[g].off; off >= 0 {
+		return s.counts[off+2*int32(s.zones)+z]
+	}
+	n := int32(0)
+	for _, w := range s.neededBy[g] {
+		if s.inZone(w, z) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// tied says whether a VM of g that goes from zone a to b changes what a VM of f may do: one of the groups needs the other,
+// and g comes to be in one of the zones, or is there no more.
+func (s *state) tied(g, f, a, b int32) bool {
+	if s.inZone(g, a) != 1 && s.inZone(g, b) != 0 {
+		return false
+	}
+	for _, w := range s.p.Groups[g].Needs {
+		if int32(w) == f {
+			return true
+		}
+	}
+	for _, w := range s.p.Groups[f].Needs {
+		if int32(w) == g {
+			return true
+		}
+	}
+	return false
+}
