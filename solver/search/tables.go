@@ -122,6 +122,13 @@ func (t *tables) addVMs() {
 		}
 		t.addVM(i, v)
 	}
+	// Where vectors are the same, one copy of them is read, and is in the cache.
+	if slices.Equal(t.dimDem, t.dem) {
+		t.dimDem = t.dem
+	}
+	if slices.Equal(t.demBack, t.dem) {
+		t.demBack = t.dem
+	}
 }
 
 func (t *tables) addVM(i int, v *model.VM) {
