@@ -5,8 +5,11 @@ func (s *state) shiftFits(v, b int32) bool {
 	if !s.mayPlace(v, b) || s.price == nil && !s.roomFor(v, b) {
 		return false
 	}
-	g := s.group[v]
-	return g < 0 || !s.ruled[g] || !s.keeps(g) || s.rulesAllow(g, v, b)
+	g, a := s.movers[v].ruling, s.host[v]
+	if s.rulings[g].quick && a >= 0 {
+		return s.rule > 0 || s.allows(g, a, b)
+	}
+	return int(g) == s.ng || !s.keeps(g) || s.rulesAllow(g, v, b)
 }
 
 // shiftDelta is what the total changes by when v goes from its host to b, with the price of missing room where it has one.
@@ -103,11 +106,12 @@ func (s *state) swapFits(v, w int32) bool {
 		s.price == nil && (!s.swapRoom(v, w, a) || !s.swapRoom(w, v, b)) {
 		return false
 	}
-	g, f := s.group[v], s.group[w]
-	rg, rf := g >= 0 && s.ruled[g], f >= 0 && s.ruled[f]
+	g, f := s.movers[v].ruling, s.movers[w].ruling
+	if s.rulings[g].quick && s.rulings[f].quick {
+		return s.rule > 0 || s.swapAllowed(v, w, a, b)
+	}
+	rg, rf := int(g) < s.ng, int(f) < s.ng
 	switch {
-	case !rg && !rf:
-		return true
 	case g == f:
 		return !s.apart[g].mixed // who of a group sits where changes no count
 	case (!rg || !s.keeps(g)) && (!rf || !s.keeps(f)):

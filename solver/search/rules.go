@@ -80,7 +80,7 @@ func (s *state) roomFor(v, h int32) bool {
 func (s *state) rulesAllow(g, v, b int32) bool {
 	a := s.host[v]
 	if r := &s.rulings[g]; r.quick && a >= 0 {
-		return s.allows(r, g, a, b)
+		return s.allows(g, a, b)
 	}
 	if c := &s.apart[g]; c.on && !s.apartAllows(c, g, v, a, b) {
 		return false

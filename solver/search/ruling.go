@@ -5,19 +5,20 @@ package search
 // apart domain is taken, whether a zone lacks what a group needs, and whether the group has its last VM there while it is
 // needed.
 
-// ruling is what a step asks about the rules of one group, half a cache line.
+// ruling is what a step asks about the rules of one group, half a cache line. Where there is no such rule, the run is one in
+// which nothing is ever counted, so that no step asks.
 type ruling struct {
-	// Runs of the state's counts, or -1: no such rule.
-	apart, spread, near int32
-	// First host of the level in dom.
-	apartDom, spreadDom int32
+	apart, spread, near int32 // runs of the state's counts
+	apartDom, spreadDom int32 // first host of the level in dom
 	min                 int32 // of spread
 	quick               bool  // all rules of the group have runs, and this says all of them
+	sole                bool  // no two hosts share an apart domain
+	needy               bool  // it needs another, or another it
 }
 
 // Flags. In a run of apart there is taken alone, in one of near there are the others.
 const (
-	taken  = 1 // some VM of the group is in the domain
+	taken  = 4 // some VM of the group is in the domain
 	lacks  = 1 // the group needs another that is not in the zone
 	wanted = 2 // the group has one VM in the zone, where a group is that needs it
 )
@@ -26,42 +27,80 @@ const (
 // groups that it needs are not, and how many are that need it.
 const zoneRuns = 3
 
-func (t *tables) rulingOf(g int) ruling {
-	r := ruling{apart: -1, spread: -1, near: -1, quick: true}
-	if c := &t.apart[g]; c.on {
-		r.apart, r.apartDom = c.off, int32(int(c.level)*t.nh)
-		r.quick = c.off >= 0 && !c.mixed
+// addRulings lays out what the counters say, when all of them are; words is what they come to.
+func (t *tables) addRulings(words int32) {
+	empty := max(t.zones, 1)
+	for _, n := range t.domains {
+		empty = max(empty, n)
 	}
-	if c := &t.spread[g]; c.on {
-		r.spread, r.spreadDom, r.min = c.off, int32(int(c.level)*t.nh), c.min
-		r.quick = r.quick && c.off >= 0
+	t.runs = words + int32(empty)
+	if len(t.dom) == 0 {
+		t.dom = make([]int32, t.nh)
 	}
-	if c := &t.near[g]; c.on {
-		r.near = c.off
-		r.quick = r.quick && c.off >= 0
+	none := ruling{apart: words, spread: words, near: words, min: -1, quick: true, sole: true}
+	t.rulings = make([]ruling, t.ng+1)
+	t.rulings[t.ng] = none
+	for g := range t.ng {
+		r := none
+		if c := &t.apart[g]; c.on {
+			r.apart, r.apartDom = c.off, int32(int(c.level)*t.nh)
+			r.sole = t.domains[c.level] == t.nh
+			r.quick = c.off >= 0 && !c.mixed
+		}
+		if c := &t.spread[g]; c.on {
+			r.spread, r.spreadDom, r.min = c.off, int32(int(c.level)*t.nh), c.min
+			r.quick = r.quick && c.off >= 0
+		}
+		if c := &t.near[g]; c.on {
+			r.near = c.off
+			r.quick, r.needy = r.quick && c.off >= 0, true
+		}
+		t.rulings[g] = r
 	}
-	return r
 }
 
-// allows is rulesAllow for a group that is quick and a VM on host a.
-func (s *state) allows(r *ruling, g, a, b int32) bool {
-	if r.apart >= 0 {
-		to := s.dom[r.apartDom+b]
-		if s.flags[r.apart+to] != 0 && (s.dom[r.apartDom+a] != to || s.counts[r.apart+to] != 1) {
+// allows is rulesAllow for a VM on host a, of a group g that is quick, or of none.
+func (s *state) allows(g, a, b int32) bool {
+	r := &s.rulings[g]
+	there := s.dom[r.apartDom+b]
+	from, to := s.zone[a], s.zone[b]
+	apart, near := s.flags[r.apart+there], s.flags[r.near+to]&lacks|s.flags[r.near+from]&wanted
+	if apart|near != 0 {
+		if near != 0 && from != to || apart != 0 && (r.sole || s.dom[r.apartDom+a] != there || s.counts[r.apart+there] != 1) {
 			return false
 		}
 	}
-	if r.near >= 0 {
-		from, to := s.zone[a], s.zone[b]
-		if s.flags[r.near+to]&lacks|s.flags[r.near+from]&wanted != 0 && from != to {
-			return false
-		}
-	}
-	if r.spread < 0 || s.distinct[g] > r.min {
-		return true
-	}
+	return s.distinct[g] > r.min || s.staysSpread(r, a, b)
+}
+
+// staysSpread says whether a group that is no more spread than it has to be may let a VM go from host a to b.
+func (s *state) staysSpread(r *ruling, a, b int32) bool {
 	from, to := s.dom[r.spreadDom+a], s.dom[r.spreadDom+b]
 	return from == to || s.counts[r.spread+from] != 1 || s.counts[r.spread+to] == 0
+}
+
+// swapAllowed says whether v and w, of groups that are quick or of none, may change their hosts a and b.
+func (s *state) swapAllowed(v, w, a, b int32) bool {
+	g, f := s.movers[v].ruling, s.movers[w].ruling
+	if g == f { // who of a group sits where changes no count
+		return true
+	}
+	r, q := &s.rulings[g], &s.rulings[f]
+	za, zb := s.zone[a], s.zone[b]
+	apart := s.flags[r.apart+s.dom[r.apartDom+b]] | s.flags[q.apart+s.dom[q.apartDom+a]]
+	near := s.flags[r.near+zb]&lacks | s.flags[r.near+za]&wanted
+	late := s.flags[q.near+za]&lacks | s.flags[q.near+zb]&wanted
+	needy := r.needy && q.needy && za != zb
+	switch {
+	case apart|near|late == 0:
+		return (s.distinct[g] > r.min || s.staysSpread(r, a, b)) && (s.distinct[f] > q.min || s.staysSpread(q, b, a)) &&
+			(!needy || !s.tied(g, f, za, zb) || s.swapNear(v, w))
+	case apart != 0 && r.sole && q.sole || near != 0 && za != zb:
+		return false
+	case needy:
+		return s.swapNear(v, w)
+	}
+	return s.allows(g, a, b) && s.allows(f, b, a)
 }
 
 // clearCounts makes the counters those of no VM anywhere.

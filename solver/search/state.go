@@ -35,37 +35,20 @@ func newState(t *tables) *state {
 	s := &state{
 		tables: t, host: make([]int32, t.nv), at: make([]int32, t.nv), vms: make([][]int32, t.nh),
 		slack: make([]int64, t.nh*t.nr), over: make([]int64, t.nh*t.nk), hostCost: make([]int64, t.nh),
-		vmCost: make([]int64, t.nv), distinct: make([]int32, t.ng), moved: make([]int32, t.ng),
+		vmCost: make([]int64, t.nv), distinct: make([]int32, t.ng+1), moved: make([]int32, t.ng),
 	}
-	words := int32(0)
 	for g := range t.ng {
-		n := int32(len(t.of(g)))
-		for _, c := range []struct {
-			c *counter
-			n int
-		}{{&t.apart[g], t.levelSize(t.apart[g].level)}, {&t.spread[g], t.levelSize(t.spread[g].level)}, {&t.near[g], zoneRuns * t.zones}} {
-			if c.c.on && c.c.off >= 0 {
-				words = max(words, c.c.off+int32(c.n))
-			}
-		}
-		if int(n) >= len(s.movedBy) {
-			s.movedBy = append(s.movedBy, make([]int32, int(n)+1-len(s.movedBy))...)
+		if n := len(t.of(g)); n >= len(s.movedBy) {
+			s.movedBy = append(s.movedBy, make([]int32, n+1-len(s.movedBy))...)
 		}
 	}
-	s.counts, s.flags = make([]int32, words), make([]uint8, words)
+	s.counts, s.flags = make([]int32, t.runs), make([]uint8, t.runs)
 	s.dear = 1
 	if len(s.movedBy) == 0 {
 		s.movedBy = make([]int32, 1)
 	}
 	s.disks, s.nics = newDisks(t), newNICs(t)
 	return s
-}
-
-func (t *tables) levelSize(l int8) int {
-	if int(l) >= len(t.domains) || l < 0 {
-		return 0
-	}
-	return t.domains[l]
 }
 
 // load makes the state that of a.
@@ -138,17 +121,18 @@ func (s *state) costOf(h int) int64 {
 
 // hostPrice is what VM v costs on host h by itself: fit, move and hop.
 func (s *state) hostPrice(v, h int32) int64 {
-	if s.slow[v] {
+	m := &s.movers[v]
+	if m.slow {
 		return s.slowPrice(v, h)
 	}
 	c := int64(0)
 	if s.fitAny {
-		c = max(0, s.fit[int(s.class[v])*s.classes+int(s.hostClass[h])])
+		c = max(0, s.fit[m.fit+s.hostClass[h]])
 	}
-	if in := s.initial[v]; in != h && in >= 0 {
-		move := max(0, s.moveCost[v])
+	if m.initial != h && m.initial >= 0 {
+		move := m.move
 		if s.hop != nil {
-			move += s.hop[int(s.place[in])*s.places+int(s.place[h])]
+			move += s.hop[int(m.place)*s.places+int(s.place[h])]
 		}
 		c += s.dear * move
 	}

@@ -40,10 +40,12 @@ type tables struct {
 	memberAt            []int32
 	apart, spread, near []counter // by group
 	ruled               []bool    // by group: any rule about its VMs
-	rulings             []ruling  // by group
+	rulings             []ruling  // by group, and one without rules
+	runs                int32     // what all counters come to
 	mostRule            int64     // what a broken rule may cost before the cost of all could overflow
 	depends             []bool    // by group: needs or is needed
 	neededBy            [][]int32
+	movers              []mover
 	movable             []int32   // VMs that may change host
 	diskVMs             []int32   // VMs whose disks may move
 	size                []float64 // of VMs: the sum of their shares of the fleet's capacity
@@ -79,6 +81,7 @@ func newTables(p *model.Problem) *tables {
 	t.addGroups()
 	t.sortMovable()
 	t.addReach()
+	t.addMovers()
 	return t
 }
 
@@ -234,13 +237,14 @@ func (t *tables) addGroups() {
 		}
 	}
 	t.apart, t.spread, t.near = make([]counter, t.ng), make([]counter, t.ng), make([]counter, t.ng)
-	t.ruled, t.rulings = make([]bool, t.ng), make([]ruling, t.ng)
+	t.ruled = make([]bool, t.ng)
 	words, rules := int32(0), int64(t.nv)
 	for g := range t.ng {
 		t.addCounters(g, &words)
 		rules += int64(max(0, t.spread[g].min)) + int64(len(p.Groups[g].Needs))*int64(t.zones)
 	}
 	t.mostRule = mostPenalty / (1 + rules)
+	t.addRulings(words)
 }
 
 // mostPenalty is what all broken rules together cost at most.
@@ -280,7 +284,6 @@ func (t *tables) addCounters(g int, words *int32) {
 		place(&t.near[g], zoneRuns*t.zones)
 	}
 	t.ruled[g] = t.apart[g].on || t.spread[g].on || t.near[g].on
-	t.rulings[g] = t.rulingOf(g)
 }
 
 // sortMovable orders the movable VMs by size: the sum of their shares of the fleet's capacity.
