@@ -18,6 +18,7 @@ func (s *state) shiftFits(v, b int32) bool {
 func (s *state) shiftDelta(v, b int32, limit int64) int64 {
 	a := s.host[v]
 	nk := s.nk
+	m := &s.movers[v]
 	c := s.hostPrice(v, b) - s.vmCost[v] - s.hostCost[a] - s.hostCost[b]
 	if s.onAny {
 		c += s.hostVM[b]
@@ -25,11 +26,13 @@ func (s *state) shiftDelta(v, b int32, limit int64) int64 {
 			c += s.hostVM[a]
 		}
 	}
-	if s.p.GroupMove != 0 && s.group[v] >= 0 {
-		c += s.groupDelta(s.group[v], s.movedChange(v, b), -1, 0)
+	if s.groupMove != 0 && m.group >= 0 {
+		if dg := m.change(a, b); dg != 0 {
+			c += s.groupDelta(m.group, dg, -1, 0)
+		}
 	}
-	if g := s.group[v]; s.rule > 0 && g >= 0 && s.ruled[g] {
-		c += s.rule * s.breaks(g, a, b)
+	if s.rule > 0 && int(m.ruling) < s.ng {
+		c += s.rule * s.breaks(m.ruling, a, b)
 	}
 	if s.price != nil { // nothing but sums of what is not negative from here
 		if c = s.shiftShort(v, b, c, limit); c > limit {
@@ -52,14 +55,14 @@ func (s *state) shiftDelta(v, b int32, limit int64) int64 {
 	return c
 }
 
-// movedChange is by how much the moved VMs of v's group change when v goes to b.
-func (s *state) movedChange(v, b int32) int32 {
-	switch in := s.initial[v]; {
-	case in < 0:
+// change is by how much the moved VMs of the group change when the VM goes from host a to b.
+func (m *mover) change(a, b int32) int32 {
+	switch {
+	case m.initial < 0:
 		return 0
-	case in == b:
+	case m.initial == b:
 		return -1
-	case in == s.host[v]:
+	case m.initial == a:
 		return 1
 	}
 	return 0
@@ -88,15 +91,6 @@ func (s *state) groupDelta(g, dg, f, df int32) int64 {
 		next = max(next, s.mostMove)
 	}
 	return int64(next-s.mostMove) * s.dear * s.p.GroupMove
-}
-
-// shift moves v to b.
-func (s *state) shift(v, b int32) {
-	if g := s.group[v]; s.rule > 0 && g >= 0 && s.ruled[g] {
-		s.broken += s.breaks(g, s.host[v], b)
-	}
-	s.leave(v)
-	s.enter(v, b)
 }
 
 // swapFits says whether v and w may change hosts; neither has disks or NICs.
@@ -147,6 +141,17 @@ func (s *state) recount(v, a, b int32) {
 	s.count(g, b, 1)
 }
 
+// swapGroups is groupDelta for the groups of two VMs, or None.
+func (s *state) swapGroups(g, dg, f, df int32) int64 {
+	switch {
+	case g >= 0:
+		return s.groupDelta(g, dg, f, df)
+	case f >= 0:
+		return s.groupDelta(f, df, -1, 0)
+	}
+	return 0
+}
+
 // swapRoom says whether host h has room for w once v has left it.
 func (s *state) swapRoom(v, w, h int32) bool {
 	out := s.need(v, h)
@@ -169,15 +174,10 @@ func (s *state) swapDelta(v, w int32, limit int64) int64 {
 	if s.onAny {
 		c += s.hostVM[a] + s.hostVM[b]
 	}
-	if s.p.GroupMove != 0 {
-		g, f := s.group[v], s.group[w]
-		switch {
-		case g >= 0 && f >= 0:
-			c += s.groupDelta(g, s.movedChange(v, b), f, s.movedChange(w, a))
-		case g >= 0:
-			c += s.groupDelta(g, s.movedChange(v, b), -1, 0)
-		case f >= 0:
-			c += s.groupDelta(f, s.movedChange(w, a), -1, 0)
+	if s.groupMove != 0 {
+		m, n := &s.movers[v], &s.movers[w]
+		if dg, df := m.change(a, b), n.change(b, a); dg|df != 0 {
+			c += s.swapGroups(m.group, dg, n.group, df)
 		}
 	}
 	if s.rule > 0 {
@@ -198,18 +198,6 @@ func (s *state) swapDelta(v, w int32, limit int64) int64 {
 		c += weight[k] * (max(0, oa[k]-d) + max(0, ob[k]+d))
 	}
 	return c
-}
-
-// swap changes the hosts of v and w.
-func (s *state) swap(v, w int32) {
-	a, b := s.host[v], s.host[w]
-	if s.rule > 0 {
-		s.broken += s.breaksSwap(v, w)
-	}
-	s.leave(v)
-	s.leave(w)
-	s.enter(v, b)
-	s.enter(w, a)
 }
 
 // shiftShort adds to c what the price of missing room changes by when v goes to b; it stops once c is over limit.

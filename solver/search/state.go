@@ -19,6 +19,7 @@ type state struct {
 	movedBy  []int32 // number of groups by moved count
 	mostMove int32
 	total    int64
+	nothing  []int64 // the demand of no VM
 	lost     []int32 // VMs that have no host and should
 	// relaxed search lets hosts be overfull at a price, by resource; short is what is missing, at that price.
 	price      []int64
@@ -47,6 +48,7 @@ func newState(t *tables) *state {
 	if len(s.movedBy) == 0 {
 		s.movedBy = make([]int32, 1)
 	}
+	s.nothing = make([]int64, max(t.nr, t.nk))
 	s.disks, s.nics = newDisks(t), newNICs(t)
 	return s
 }
@@ -150,21 +152,9 @@ func (s *state) need(v, h int32) []int64 {
 // enter puts v, which has no host, on h, and brings all sums up to date.
 func (s *state) enter(v, h int32) {
 	s.total -= s.vmCost[v] + s.hostCost[h]
-	slack := s.slack[int(h)*s.nr:]
-	for r, d := range s.need(v, h) {
-		slack[r] -= d
-	}
-	over := s.over[int(h)*s.nk:]
-	for k, d := range s.dimDem[int(v)*s.nk : int(v+1)*s.nk] {
-		over[k] += d
-	}
 	s.host[v] = h
-	s.at[v] = int32(len(s.vms[h]))
-	s.vms[h] = append(s.vms[h], v)
-	s.hostCost[h] = s.costOf(int(h))
-	if s.price != nil {
-		s.reprice(h)
-	}
+	s.enlist(v, h)
+	s.exchange(h, s.nothing, s.need(v, h), s.nothing, s.dimDem[int(v)*s.nk:][:s.nk])
 	s.vmCost[v] = s.hostPrice(v, h)
 	s.total += s.vmCost[v] + s.hostCost[h]
 	if g := s.group[v]; g >= 0 {
@@ -173,40 +163,6 @@ func (s *state) enter(v, h int32) {
 		}
 		if in := s.initial[v]; in >= 0 && in != h {
 			s.countMove(g, 1)
-		}
-	}
-}
-
-// leave takes v off its host; to enter another one.
-func (s *state) leave(v int32) {
-	h := s.host[v]
-	s.total -= s.vmCost[v] + s.hostCost[h]
-	slack := s.slack[int(h)*s.nr:]
-	for r, d := range s.need(v, h) {
-		slack[r] += d
-	}
-	over := s.over[int(h)*s.nk:]
-	for k, d := range s.dimDem[int(v)*s.nk : int(v+1)*s.nk] {
-		over[k] -= d
-	}
-	list := s.vms[h]
-	last := list[len(list)-1]
-	list[s.at[v]] = last
-	s.at[last] = s.at[v]
-	s.vms[h] = list[:len(list)-1]
-	s.hostCost[h] = s.costOf(int(h))
-	if s.price != nil {
-		s.reprice(h)
-	}
-	s.total += s.hostCost[h]
-	s.vmCost[v] = 0
-	s.host[v] = model.None
-	if g := s.group[v]; g >= 0 {
-		if s.ruled[g] {
-			s.count(g, h, -1)
-		}
-		if in := s.initial[v]; in >= 0 && in != h {
-			s.countMove(g, -1)
 		}
 	}
 }

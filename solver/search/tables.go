@@ -25,6 +25,7 @@ type tables struct {
 	class               []int32
 	pinned              []bool // VM keeps its host
 	slow                []bool // VM has disks or NICs
+	groupMove           int64  // model.Problem.GroupMove
 	hostClass, place    []int32
 	fit                 []int64 // [class*classes+hostClass]
 	classes             int
@@ -75,7 +76,7 @@ const (
 )
 
 func newTables(p *model.Problem) *tables {
-	t := &tables{p: p, nv: len(p.VMs), nh: len(p.Hosts), ng: len(p.Groups), nr: len(p.Resources)}
+	t := &tables{p: p, nv: len(p.VMs), nh: len(p.Hosts), ng: len(p.Groups), nr: len(p.Resources), groupMove: p.GroupMove}
 	t.addVMs()
 	t.addHosts()
 	t.addGroups()
