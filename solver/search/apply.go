@@ -16,7 +16,7 @@ func (s *state) shift(v, b int32) {
 	s.exchange(b, s.nothing, s.need(v, b), s.nothing, x)
 	s.total += s.hostCost[a] + s.hostCost[b]
 	if int(m.ruling) < s.ng {
-		s.recount(v, a, b)
+		s.carry(v, a, b)
 	}
 	s.host[v] = b
 	if d := m.change(a, b); d != 0 && m.group >= 0 {
@@ -44,10 +44,10 @@ func (s *state) swap(v, w int32) {
 	s.total += s.hostCost[a] + s.hostCost[b]
 	if m.ruling != n.ruling { // who of a group sits where changes no count
 		if int(m.ruling) < s.ng {
-			s.recount(v, a, b)
+			s.carry(v, a, b)
 		}
 		if int(n.ruling) < s.ng {
-			s.recount(w, b, a)
+			s.carry(w, b, a)
 		}
 	}
 	s.host[v], s.host[w] = b, a

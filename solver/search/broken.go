@@ -108,6 +108,38 @@ func (s *state) inApart(g, d int32) int32 {
 
 // breaks is by how many more rules are broken when a VM of group g goes from host a to b.
 func (s *state) breaks(g, a, b int32) int64 {
+	r := &s.rulings[g]
+	if !r.quick {
+		return s.breaksSlow(g, a, b)
+	}
+	n := int32(0)
+	if from, to := s.dom[r.apartDom+a], s.dom[r.apartDom+b]; from != to {
+		if s.counts[r.apart+from] > 1 {
+			n--
+		}
+		if s.flags[r.apart+to] != 0 {
+			n++
+		}
+	}
+	if s.distinct[g] <= r.min {
+		c := &s.spread[g]
+		n += max(0, c.min-s.spreadAfter(c, g, a, b)) - max(0, c.min-s.distinct[g])
+	}
+	from, to := s.zone[a], s.zone[b]
+	if !r.needy || from == to {
+		return int64(n)
+	}
+	if c := s.counts[r.near+zoneRuns*from:][:zoneRuns]; c[0] == 1 {
+		n -= c[1] - c[2]
+	}
+	if c := s.counts[r.near+zoneRuns*to:][:zoneRuns]; c[0] == 0 {
+		n += c[1] - c[2]
+	}
+	return int64(n)
+}
+
+// breaksSlow is breaks for groups that are not all counted by table.
+func (s *state) breaksSlow(g, a, b int32) int64 {
 	n := int64(0)
 	if c := &s.apart[g]; c.on && !c.mixed {
 		if from, to := s.domain[c.level][a], s.domain[c.level][b]; from != to {
@@ -142,21 +174,13 @@ func (s *state) presence(g, z int32) int64 {
 
 // breaksSwap is by how many more rules are broken when v and w change hosts.
 func (s *state) breaksSwap(v, w int32) int64 {
-	g, f := s.group[v], s.group[w]
-	rg, rf := g >= 0 && s.ruled[g], f >= 0 && s.ruled[f]
-	a, b := s.host[v], s.host[w]
-	switch {
-	case g == f || !rg && !rf:
+	g, f := s.movers[v].ruling, s.movers[w].ruling
+	if g == f {
 		return 0
-	case !rf:
-		return s.breaks(g, a, b)
-	case !rg:
-		return s.breaks(f, b, a)
-	case !s.near[g].on || !s.near[f].on:
-		return s.breaks(g, a, b) + s.breaks(f, b, a)
 	}
+	a, b := s.host[v], s.host[w]
 	n := s.breaks(g, a, b)
-	if from, to := s.zone[a], s.zone[b]; from == to || !s.tied(g, f, from, to) {
+	if from, to := s.zone[a], s.zone[b]; !s.rulings[g].needy || !s.rulings[f].needy || from == to || !s.tied(g, f, from, to) {
 		return n + s.breaks(f, b, a)
 	}
 	s.recount(v, a, b)

@@ -5,7 +5,7 @@ func (s *state) count(g, h, n int32) {
 	if c := &s.apart[g]; c.on && c.off >= 0 {
 		i := c.off + s.domain[c.level][h]
 		s.counts[i] += n
-		s.flags[i] = uint8(min(s.counts[i], taken)) //nolint:gosec // no count is negative
+		s.flags[i] = takenBy(s.counts[i])
 	}
 	if c := &s.spread[g]; c.on {
 		d := s.domain[c.level][h]
@@ -37,7 +37,7 @@ func (s *state) inDomain(g int32, level int8, d int32) int32 {
 // inZone counts the VMs of group g in zone z.
 func (s *state) inZone(g, z int32) int32 {
 	if c := &s.near[g]; c.off >= 0 {
-		return s.counts[c.off+z]
+		return s.counts[c.off+zoneRuns*z]
 	}
 	n := int32(0)
 	for _, w := range s.of(int(g)) {

@@ -23,8 +23,8 @@ const (
 	wanted = 2 // the group has one VM in the zone, where a group is that needs it
 )
 
-// zoneRuns is how many numbers a group has of each zone in its run of near, each for all zones: its VMs there, how many of the
-// groups that it needs are not, and how many are that need it.
+// zoneRuns is how many numbers a group has of each zone in its run of near: its VMs there, how many of the groups that it needs
+// are not, and how many are that need it. The flags of all zones are the first in the run.
 const zoneRuns = 3
 
 // addRulings lays out what the counters say, when all of them are; words is what they come to.
@@ -33,7 +33,7 @@ func (t *tables) addRulings(words int32) {
 	for _, n := range t.domains {
 		empty = max(empty, n)
 	}
-	t.runs = words + int32(empty)
+	t.none, t.runs = words, words+int32(empty)
 	if len(t.dom) == 0 {
 		t.dom = make([]int32, t.nh)
 	}
@@ -119,7 +119,7 @@ func (s *state) clearCounts() {
 			}
 		}
 		for z := range int32(s.zones) {
-			s.counts[off+int32(s.zones)+z] = lacking
+			s.counts[off+zoneRuns*z+1] = lacking
 			s.flagZone(off, z)
 		}
 	}
@@ -130,25 +130,24 @@ func (s *state) clearCounts() {
 func (s *state) countZone(g, z, n int32) {
 	now := int32(0)
 	if off := s.near[g].off; off >= 0 {
-		s.counts[off+z] += n
-		now = s.counts[off+z]
+		now = s.counts[off+zoneRuns*z] + n
+		s.counts[off+zoneRuns*z] = now
 		s.flagZone(off, z)
 	} else {
-		now = s.inZone(g, z) // host of the VM itself is set in enter, and unset in leave, before this
+		now = s.inZone(g, z) // host of the VM itself is set in enter, and unset in recount, before this
 	}
 	if n > 0 && now != 1 || n < 0 && now != 0 {
 		return
 	}
-	zones := int32(s.zones)
 	for _, w := range s.neededBy[g] {
 		if off := s.near[w].off; off >= 0 {
-			s.counts[off+zones+z] -= n
+			s.counts[off+zoneRuns*z+1] -= n
 			s.flagZone(off, z)
 		}
 	}
 	for _, w := range s.p.Groups[g].Needs {
 		if off := s.near[w].off; int32(w) != g && off >= 0 {
-			s.counts[off+2*zones+z] += n
+			s.counts[off+zoneRuns*z+2] += n
 			s.flagZone(off, z)
 		}
 	}
@@ -156,21 +155,60 @@ func (s *state) countZone(g, z, n int32) {
 
 // flagZone makes the flags of zone z those of the counts, in the run of near at off.
 func (s *state) flagZone(off, z int32) {
-	zones := int32(s.zones)
+	c := s.counts[off+zoneRuns*z:][:zoneRuns]
 	f := uint8(0)
-	if s.counts[off+zones+z] > 0 {
+	if c[1] > 0 {
 		f = lacks
 	}
-	if s.counts[off+z] == 1 && s.counts[off+2*zones+z] > 0 {
+	if c[0] == 1 && c[2] > 0 {
 		f |= wanted
 	}
 	s.flags[off+z] = f
 }
 
+// takenBy is the flag of an apart domain with n VMs.
+func takenBy(n int32) uint8 {
+	if n > 0 {
+		return taken
+	}
+	return 0
+}
+
+// carry makes the counters of v's group those of v on host b, not a.
+func (s *state) carry(v, a, b int32) {
+	g := s.movers[v].ruling
+	r := &s.rulings[g]
+	if !r.quick {
+		s.recount(v, a, b)
+		return
+	}
+	if from, to := s.dom[r.apartDom+a], s.dom[r.apartDom+b]; r.apart != s.none && from != to {
+		left := s.counts[r.apart+from] - 1
+		s.counts[r.apart+from] = left
+		s.flags[r.apart+from] = takenBy(left)
+		s.counts[r.apart+to]++
+		s.flags[r.apart+to] = taken
+	}
+	if from, to := s.dom[r.spreadDom+a], s.dom[r.spreadDom+b]; r.spread != s.none && from != to {
+		s.counts[r.spread+from]--
+		if s.counts[r.spread+from] == 0 {
+			s.distinct[g]--
+		}
+		if s.counts[r.spread+to] == 0 {
+			s.distinct[g]++
+		}
+		s.counts[r.spread+to]++
+	}
+	if from, to := s.zone[a], s.zone[b]; r.needy && from != to {
+		s.countZone(g, from, -1)
+		s.countZone(g, to, 1)
+	}
+}
+
 // lacking counts the groups that g needs and that have no VM in zone z.
 func (s *state) lacking(g, z int32) int32 {
 	if off := s.near[g].off; off >= 0 {
-		return s.counts[off+int32(s.zones)+z]
+		return s.counts[off+zoneRuns*z+1]
 	}
 	n := int32(0)
 	for _, w := range s.p.Groups[g].Needs {
@@ -184,7 +222,7 @@ func (s *state) lacking(g, z int32) int32 {
 // needing counts the groups that need g and have a VM in zone z.
 func (s *state) needing(g, z int32) int32 {
 	if off := s.near[g].off; off >= 0 {
-		return s.counts[off+2*int32(s.zones)+z]
+		return s.counts[off+zoneRuns*z+2]
 	}
 	n := int32(0)
 	for _, w := range s.neededBy[g] {

@@ -42,7 +42,7 @@ type tables struct {
 	apart, spread, near []counter // by group
 	ruled               []bool    // by group: any rule about its VMs
 	rulings             []ruling  // by group, and one without rules
-	runs                int32     // what all counters come to
+	none, runs          int32     // what all counters come to, without and with a run that counts nothing
 	mostRule            int64     // what a broken rule may cost before the cost of all could overflow
 	depends             []bool    // by group: needs or is needed
 	neededBy            [][]int32
