@@ -128,7 +128,7 @@ func (s *state) clearCounts() {
 // countZone adds n to the VMs of group g in zone z. When it comes to be there, or is there no more, those that it needs and
 // those that need it are told.
 func (s *state) countZone(g, z, n int32) {
-	now := int32(0)
+	var now int32
 	if off := s.near[g].off; off >= 0 {
 		now = s.counts[off+zoneRuns*z] + n
 		s.counts[off+zoneRuns*z] = now
