@@ -130,7 +130,8 @@ func (x *Search) relaxable() bool {
 // samples is how many random moves the unit of temperatures is measured by, at most.
 const samples = 4000
 
-// measure is by how much n random moves change the cost on average: the unit of temperatures.
+// measure is by how much n random moves change the cost on average: the unit of temperatures. Moves that could never be legal
+// count, but where they are most of all: those of giants are what there is to melt.
 func (x *Search) measure(n int64) float64 {
 	s := x.s
 	sum, seen := 0.0, 0
@@ -139,7 +140,7 @@ func (x *Search) measure(n int64) float64 {
 			break
 		}
 		v, b := s.movable[x.rnd.below(len(s.movable))], int32(x.rnd.below(s.nh))
-		if s.host[v] < 0 || s.host[v] == b || !s.mayPlace(v, b) || s.slow[v] && len(s.p.VMs[v].Disks) > 0 {
+		if s.host[v] < 0 || s.host[v] == b || !s.admits(int(v), int(b)) || s.canAt != nil && !s.mayPlace(v, b) || s.slow[v] && len(s.p.VMs[v].Disks) > 0 {
 			continue
 		}
 		sum += math.Abs(float64(s.shiftDelta(v, b, math.MaxInt64)))
