@@ -17,7 +17,7 @@ func (t *tables) addReach() {
 	}
 	room := t.roomForComers()
 	most := t.nv * t.nh / scarce
-	never, at := make([]bool, t.nv*t.nh), make([]int32, 1, t.nv+1)
+	never, at := make([]uint64, t.nv*t.nh/64+1), make([]int32, 1, t.nv+1)
 	var can []int32
 	some, few := false, true
 	for v := range t.nv {
@@ -25,7 +25,9 @@ func (t *tables) addReach() {
 		for h := range t.nh {
 			switch {
 			case !t.admits(v, h) || h != in && !t.couldFit(v, room[h*t.nr:]):
-				never[v*t.nh+h], some = true, true
+				i := v*t.nh + h
+				never[i>>6] |= 1 << (i & 63)
+				some = true
 			case h != in && few:
 				can = append(can, int32(h))
 			}

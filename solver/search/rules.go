@@ -51,7 +51,8 @@ func (s *state) inZone(g, z int32) int32 {
 // mayPlace says whether host h admits v at all, and where that is known, whether it could ever have room.
 func (t *tables) mayPlace(v, h int32) bool {
 	if t.never != nil {
-		return !t.never[int(v)*t.nh+int(h)]
+		i := int(v)*t.nh + int(h)
+		return t.never[i>>6]>>(i&63)&1 == 0
 	}
 	return t.admits(int(v), int(h))
 }

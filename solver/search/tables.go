@@ -53,10 +53,10 @@ type tables struct {
 	fitAny              bool      // Fit has prices or Forbidden
 	hostVM              []int64   // On by host
 	onAny               bool
-	// Hosts that could ever take a VM, its initial one apart, are can[canAt[v]:canAt[v+1]]; never says of a pair, by
+	// Hosts that could ever take a VM, its initial one apart, are can[canAt[v]:canAt[v+1]]; never says of a pair, by bit
 	// [vm*nh+host], that no search may make it. Nil: not worth keeping.
 	canAt, can []int32
-	never      []bool
+	never      []uint64
 }
 
 // counter is where VMs of a group are counted by domain: a run of the state's counts, or off < 0: by looking at each member.
