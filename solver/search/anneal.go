@@ -303,6 +303,10 @@ func (x *Search) diskStep(temp float64) {
 func (x *Search) step(temp float64) {
 	s := x.s
 	rnd := x.rnd.next()
+	if x.twin != nil && rnd>>16&15 < pairSteps {
+		x.pairStep(temp)
+		return
+	}
 	rank := int((rnd >> 32) * uint64(len(s.movable)) >> 32)
 	v := s.movable[rank]
 	if s.host[v] < 0 {

@@ -31,6 +31,8 @@ type Search struct {
 	slackWas    []int64
 	chain       []ejected
 	reliefPrice []int64
+	twin        []int32 // where all that moves comes in pairs, the other VM of each one's
+	mended      []int32 // VMs that have changed places with their twins, of the step that is being judged
 }
 
 // New is a search over p that starts at from; nil: the initial places. Which way it goes depends on seed alone. It keeps
@@ -46,6 +48,7 @@ func New(p *model.Problem, from *model.Assignment, seed uint64) (*Search, error)
 	for range 4 {
 		x.rnd.next()
 	}
+	x.twin = x.s.pairsOf()
 	x.s.load(from)
 	x.from = from.Clone()
 	x.best, x.bestCost, x.bestLost = from.Clone(), x.s.total, len(p.VMs)+1
