@@ -70,8 +70,8 @@ func cpus(x *ganeti.Instance) int64   { return x.CPUs }
 func disk(x *ganeti.Instance) int64   { return x.Disk }
 
 // metrics are those of Ganeti.HTools.Cluster.Metrics with their weights; where two are equal in a cluster without
-// instances that are still to come, their weights are added. What instances on other nodes reserve here is taken as even
-// when the memory of the second copies is.
+// instances that are still to come, their weights are added. What instances on other nodes reserve
+// here, the greatest sum of one node's, is no sum over VMs and left out.
 func metrics(template string) []metric {
 	whole := func(*ganeti.Node) float64 { return 1 }
 	m := []metric{
@@ -85,7 +85,6 @@ func metrics(template string) []metric {
 		metric{"disk", 1, func(n *ganeti.Node) float64 { return float64(n.Disk) }, disk, disk, false},
 		metric{"firsts", 3, whole, one, none, true},
 		metric{"copies", 1, whole, one, one, true},
-		metric{"reserved", 1, func(n *ganeti.Node) float64 { return float64(n.Memory) }, none, memory, false},
 	)
 }
 
@@ -127,7 +126,7 @@ func vm(at int) model.VM {
 // price says what moves cost: gain. With second nodes it depends on the VM and the host, so that each has a class of its own in
 // Fit: of the two VMs of an instance the one that goes where the other was copies nothing, and hbal counts one move where the two
 // change places, or one of them goes there and the other one elsewhere. In a sum over VMs one of the two has to pay for the change of
-// places, and then pays too where the other one goes elsewhere: the one on the node with fewer copies, which is less often to lose one.
+// places, and then pays too where the other one goes elsewhere: the one of which that is less to be expected.
 func price(p *model.Problem, gain model.Points) {
 	if len(p.Groups) == 0 {
 		p.Fit = [][]model.Points{{0}}
@@ -136,13 +135,11 @@ func price(p *model.Problem, gain model.Points) {
 		}
 		return
 	}
-	copies := make([]int, len(p.Hosts))
 	for i := range p.Hosts {
 		p.Hosts[i].Class = int32(i) //nolint:gosec // at most MaxHosts
 	}
 	for i := range p.VMs {
 		v := &p.VMs[i]
-		copies[v.Initial]++
 		v.Class = int32(i) //nolint:gosec // at most MaxVMs
 		row := make([]model.Points, len(p.Hosts))
 		for h := range row {
@@ -151,16 +148,33 @@ func price(p *model.Problem, gain model.Points) {
 		row[v.Initial] = 0
 		p.Fit = append(p.Fit, row)
 	}
+	stays := firstStays(p)
 	for i := 1; i < len(p.VMs); i++ {
 		if p.VMs[i].Group != p.VMs[i-1].Group {
 			continue
 		}
 		first, second := p.VMs[i-1].Initial, p.VMs[i].Initial
-		if copies[first] >= copies[second] {
-			p.Fit[i-1][second] = 0
-		} else {
+		if stays(first, second) {
 			p.Fit[i][first] = 0
+		} else {
+			p.Fit[i-1][second] = 0
 		}
+	}
+}
+
+// firstStays says for an instance whose first VM leaves its node, which of the nodes is likely to keep a copy: the first node, if the second
+// one has copies too many, and the first one more first VMs too many than copies, so that it has to lose roles rather than disks.
+func firstStays(p *model.Problem) func(first, second model.HostIx) bool {
+	copies, firsts := make([]int, len(p.Hosts)), make([]int, len(p.Hosts))
+	for i := range p.VMs {
+		copies[p.VMs[i].Initial]++
+		if i+1 < len(p.VMs) && p.VMs[i].Group == p.VMs[i+1].Group {
+			firsts[p.VMs[i].Initial]++
+		}
+	}
+	n, all := len(p.Hosts), len(p.VMs)
+	return func(first, second model.HostIx) bool {
+		return n*copies[second] >= all+n && firsts[first]-copies[first] > (len(p.Groups)-all)/n
 	}
 }
 

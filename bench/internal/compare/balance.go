@@ -37,8 +37,8 @@ type Size struct{ Nodes, Instances int }
 // that is too many somewhere leaves: about hbal's own least gain first, then for fewer moves, then for as few as make the counts even.
 var Gains = []float64{0.03, 0.3, 0.9}
 
-// balanceSteps is what the search may try for each instance and node: with second nodes there is more to choose from.
-var balanceSteps = map[string]int64{"ext": 1000, "drbd": 4000}
+// balanceSteps is what the search may try for each instance and node: with second nodes a try is longer, since half of them are of several VMs.
+var balanceSteps = map[string]int64{"ext": 1000, "drbd": 750}
 
 // Balance measures.
 func Balance(sizes []Size, o *Options) ([]BalanceRow, error) {
