@@ -61,7 +61,7 @@ func baselines(dir, benchmark string) ([]Baseline, error) {
 		b, err := ReadBaselines(f, benchmark)
 		return b, errors.Join(err, f.Close())
 	}
-	return nil, nil
+	return []Baseline{}, nil
 }
 
 // open opens a file of the data, in the directory or in one of its own there, unpacked where it is a .gz.
@@ -138,10 +138,10 @@ func RunHuawei(o HuaweiOptions) (*Huawei, error) {
 	}
 	trace, err := ReadTrace(r)
 	if err = errors.Join(err, done()); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("Huawei-East-1-lt.csv.gz: %w", err)
 	}
 	seconds, peak := TraceBound(trace, HuaweiHost)
-	out := &Huawei{VMs: len(trace), Bound: float64(seconds) / 86400, BoundPeak: int(peak)}
+	out := &Huawei{VMs: len(trace), Bound: float64(seconds) / 86400, BoundPeak: int(peak), Trace: []TraceRow{}, Spane: []SpaneRow{}}
 	if out.Published, err = baselines(o.Dir, "huawei-east-1"); err != nil {
 		return nil, err
 	}
@@ -189,7 +189,7 @@ func (h *Huawei) spane(trace []TraceVM, o HuaweiOptions) error {
 	}
 	starts, err := ReadStarts(r, len(trace))
 	if err = errors.Join(err, done()); err != nil {
-		return err
+		return fmt.Errorf("test_start_index_1000.txt: %w", err)
 	}
 	seen := SpaneNuma.ObservedSizes(trace[:slices.Min(starts)]) // what every start has behind it
 	if o.Starts > 0 {

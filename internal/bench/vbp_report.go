@@ -59,7 +59,7 @@ type packed struct {
 
 // RunVBP packs the instances of the families, one worker a core.
 func RunVBP(o VBPOptions) (*VBP, error) {
-	out := &VBP{}
+	out := &VBP{Rows: []VBPRow{}, Refused: []string{}}
 	var err error
 	if out.Published, err = baselines(o.Dir, "vbp"); err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func (v *VBP) read(o VBPOptions, family string) ([]packed, error) {
 	}
 	all, refused, err := ReadPackings(r)
 	if err = errors.Join(err, done()); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s_instances.tar.gz: %w", family, err)
 	}
 	for _, e := range refused {
 		v.Refused = append(v.Refused, e.Error())
@@ -104,7 +104,7 @@ func (v *VBP) read(o VBPOptions, family string) ([]packed, error) {
 	}
 	known, err := ReadKnown(r)
 	if err = errors.Join(err, done()); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s_summary_known.csv: %w", family, err)
 	}
 	slices.SortFunc(all, func(a, b *Packing) int {
 		return cmp.Or(cmp.Compare(len(a.Items), len(b.Items)), cmp.Compare(a.Name, b.Name))
